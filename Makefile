@@ -1,0 +1,28 @@
+# Each recipe is what you could type yourself after `source .venv/bin/activate`.
+PYTHON ?= python3
+READY := .venv/ready
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: run repro test verify
+
+run: $(READY)  ## the pipeline on MNIST; on the embedded digits if no mirror can be reached
+	python -m tools.run
+
+repro: $(READY)  ## the pipeline on MNIST, or an error
+	dvc repro
+
+test: $(READY)  ## all tests; those of the real MNIST need MNIST_MIRROR or a finished data/raw
+	ruff check
+	ruff format --check
+	mypy
+	pytest
+
+verify: $(READY)  ## run everything again and compare each result with the recorded one
+	python -m tools.verify
+
+$(READY): requirements.txt
+	rm -rf .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version}")'
+	$(PYTHON) -m venv .venv
+	python -m pip install --quiet --requirement requirements.txt
+	touch $@

@@ -1,0 +1,40 @@
+"""Build the network from the seed and summarize it.
+
+Reads only settings; writes models/initial.pt, models/summary.txt and metrics/model.json.
+"""
+
+from typing import Any
+
+import torch
+import torchinfo
+from torch import nn
+
+from stages.lib import checkpoint, model, numerics, output, params
+from stages.lib.errors import run
+
+
+def describe(network: nn.Module) -> dict[str, Any]:
+    """Count the parameters, in all and per layer, and list their names and shapes in order."""
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Linear)}
+    return {
+        "parameters": sum(value.numel() for value in network.parameters()),
+        "layers": {name: sum(value.numel() for value in layer.parameters()) for name, layer in layers.items()},
+        "shapes": {name: list(value.shape) for name, value in network.named_parameters()},
+    }
+
+
+def main() -> None:
+    settings = params.load()
+    numerics.configure(settings.numerics)
+    network = model.empty(settings.model, settings.hidden_units)
+    model.initialize(network, torch.Generator().manual_seed(settings.seed))
+
+    summary = torchinfo.summary(network, input_size=(1, model.INPUTS), verbose=0)
+    print(network, summary, sep="\n")
+    checkpoint.save("models/initial.pt", network, settings.model_dump(include={"model", "hidden_units", "seed"}))
+    output.write_text("models/summary.txt", f"{summary}\n")
+    output.write_json("metrics/model.json", describe(network))
+
+
+if __name__ == "__main__":
+    run(main)

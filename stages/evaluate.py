@@ -1,0 +1,125 @@
+"""Measure the trained network on the test images, the only stage that touches them after download.
+
+Reads data/raw, models/checkpoint.pt and plots/loss.csv; writes metrics/test.json, the tables plots/predictions.csv
+and plots/classes.csv, and pictures of the mistakes, the weights and the loss.
+"""
+
+import numpy as np
+import pandas
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+from torch import nn
+from torch.nn import functional
+
+from stages.lib import checkpoint, data, model, numerics, output, params, plot
+from stages.lib.errors import run
+
+UNITS_SHOWN = 100  # of the hidden layer, in the picture of its weights
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """The logits (n, 10) float32 of images (n, 1, 28, 28), each image once and in order."""
+    every = torch.arange(len(labels))
+    return torch.cat([network(batch.flatten(1)) for batch, _ in data.batches(images, labels, every, batch_size)])
+
+
+def predictions(logits: torch.Tensor, labels: torch.Tensor) -> pandas.DataFrame:
+    """One row per image: index, actual, predicted, and the probability of the predicted class."""
+    probability, predicted = logits.double().softmax(1).max(1)
+    return pandas.DataFrame(
+        {"index": range(len(labels)), "actual": labels, "predicted": predicted, "probability": probability}
+    )
+
+
+def score(table: pandas.DataFrame, loss: float) -> dict[str, float | int]:
+    """Loss in nats per image, counts, and accuracy with its Wilson 95 % interval (Wilson 1927)."""
+    correct, total = int((table["actual"] == table["predicted"]).sum()), len(table)
+    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    accuracy = float(accuracy_score(table["actual"], table["predicted"]))
+    return {
+        "accuracy": accuracy,
+        "accuracy_high": float(interval.high),
+        "accuracy_low": float(interval.low),
+        "correct": correct,
+        "error_rate": (total - correct) / total,
+        "loss": loss,
+        "total": total,
+    }
+
+
+def classes(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Precision, recall and F1 of each class, and its number of images."""
+    precision, recall, f1, images = precision_recall_fscore_support(
+        table["actual"], table["predicted"], labels=range(10), zero_division=0
+    )
+    return pandas.DataFrame({"class": range(10), "precision": precision, "recall": recall, "f1": f1, "images": images})
+
+
+def mistakes_figure(table: pandas.DataFrame, images: torch.Tensor, count: int) -> Figure:
+    """The `count` mistakes that the network was most sure of, the surest first."""
+    wrong = table[table["actual"] != table["predicted"]]
+    shown = wrong.sort_values("probability", ascending=False, kind="stable").head(count)
+    titles = [f"{row.actual} taken for {row.predicted}\n{row.probability:.1%}" for row in shown.itertuples()]
+    title = f"The surest {len(shown)} of {len(wrong)} mistakes: class, prediction, its probability"
+    return plot.titled_images(list(images[shown["index"].to_numpy(), 0]), titles, 6, 1.25, title)
+
+
+def weights_figure(weights: np.ndarray) -> Figure:
+    """What each hidden unit looks for: its weights (units, 784) as images on one scale, blue below 0 and red above."""
+    shown = weights[:UNITS_SHOWN].reshape(-1, 28, 28)
+    columns = min(len(shown), 10 if len(shown) > 25 else 5)
+    grid = plot.mosaic(shown, columns)
+    limit = np.nanmax(np.abs(grid))
+    figure = Figure(figsize=(1.4 * columns + 1.2, 1.4 * -(-len(shown) // columns) + 0.2))
+    axes = figure.add_subplot()
+    picture = axes.imshow(grid, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    figure.colorbar(picture, label="weight")
+    axes.set_title(f"Weights into {len(shown)} of the {len(weights)} hidden units")
+    axes.set(xticks=[], yticks=[])
+    plot.bare(axes)
+    return figure
+
+
+def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame) -> Figure:
+    """Training loss per epoch beside the notebook's two tables."""
+    figure = Figure(figsize=(7, 4))
+    axes = figure.add_subplot()
+    axes.plot(published["epoch"], published["fresh"], "o", mfc="none", color="C1", label="notebook, fresh")
+    axes.plot(published["epoch"], published["continued"], "s", mfc="none", color="C2", label="notebook, continued")
+    axes.plot(loss["epoch"], loss["train_loss"], ".-", color="C0", label="this run")
+    axes.set(xlabel="epoch", ylabel="train_loss (nats per image)", yscale="log", title="Training loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.legend(frameon=False)
+    return figure
+
+
+def main() -> None:
+    settings = params.load()
+    numerics.configure(settings.numerics)
+    network = model.empty(settings.model, settings.hidden_units)
+    checkpoint.load("models/checkpoint.pt", network, {})
+    images, labels = data.to_tensors(data.load_test(settings.dataset))
+
+    logits = predict(network, images, labels, settings.batch_size)
+    table = predictions(logits, labels)
+    scores = score(table, functional.cross_entropy(logits.double(), labels).item())
+    print(f"accuracy {scores['accuracy']:.2%}, {scores['correct']:,} of {scores['total']:,}, loss {scores['loss']:.4f}")
+
+    output.write_json("metrics/test.json", scores)
+    output.write_csv("plots/predictions.csv", table)
+    output.write_csv("plots/classes.csv", classes(table))
+    plot.save(mistakes_figure(table, images, settings.mistakes), "plots/mistakes.png")
+    plot.save(weights_figure(next(network.parameters()).detach().numpy()), "plots/weights.png")
+    loss, published = (pandas.read_csv(path) for path in ("plots/loss.csv", "data/published_loss.csv"))
+    plot.save(loss_figure(loss, published), "plots/loss.png")
+
+
+if __name__ == "__main__":
+    run(main)

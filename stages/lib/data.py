@@ -1,0 +1,119 @@
+"""The dataset: four IDX files of images and labels, checked against their SHA-256 whenever they are read.
+
+The format is Yann LeCun's: two zero bytes, a type (0x08 is uint8), the number of dimensions, each dimension as
+a big-endian 32-bit integer, then the raw bytes.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from stages.lib.errors import PipelineError
+
+FOLDER = Path("data/raw")
+UINT8 = 0x08
+# MNIST: of the files that torchvision's mirrors serve, unpacked. digits: of what stages/lib/digits.py makes.
+SHA256 = {
+    "mnist": {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+    "digits": {
+        "train-images-idx3-ubyte": "b3311c0e6724600922db4e7e20de3905fac083cd7bd793b7d12727cbda09ae5b",
+        "train-labels-idx1-ubyte": "bd3edaa3a988280a3961d7c68a1df9acde2a3f3b377241ca8fcebd995127d8e8",
+        "t10k-images-idx3-ubyte": "492603b900387b09357b9ef3844ea4d381247f234fa152d5056b51ca25b23db9",
+        "t10k-labels-idx1-ubyte": "e6698ad083c2c36b514003f58a4da1112904c486bc4ed10f9f6ac2b47ee729c7",
+    },
+}
+
+
+class Split(NamedTuple):
+    """Images and labels of one part of the dataset.
+
+    images: (n, 28, 28) uint8, 0 is background and 255 is ink; labels: (n,) uint8, 0 to 9.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def load_train(dataset: str) -> Split:
+    """Read the training images and labels of `mnist` (60,000) or `digits` (1,500) from data/raw."""
+    return _load_split(dataset, "train")
+
+
+def load_test(dataset: str) -> Split:
+    """Read the test images and labels of `mnist` (10,000) or `digits` (297) from data/raw."""
+    return _load_split(dataset, "t10k")
+
+
+def _load_split(dataset: str, prefix: str) -> Split:
+    arrays = []
+    for name in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
+        content = read(FOLDER / name)
+        verify(dataset, name, content)
+        arrays.append(decode_idx(content))
+    return Split(*arrays)
+
+
+def read(path: Path) -> bytes:
+    """Read a whole file; raises PipelineError if it can't be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PipelineError(f"can't read {path}: {error.strerror}; `dvc repro` makes it") from None
+
+
+def verify(dataset: str, name: str, content: bytes) -> None:
+    """Raise PipelineError unless `content` is the published file `name` of `dataset`, by its SHA-256."""
+    expected, found = SHA256[dataset][name], hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise PipelineError(
+            f"{name} is not the one of {dataset}: expected SHA-256 {expected}, found {found} "
+            f"in {len(content):,} bytes; remove data/raw and run `dvc repro`"
+        )
+
+
+def encode_idx(array: np.ndarray) -> bytes:
+    """The IDX file of a uint8 array of any shape."""
+    return bytes([0, 0, UINT8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+
+def decode_idx(content: bytes) -> np.ndarray:
+    """The uint8 array in an IDX file; raises PipelineError if header and length don't fit each other."""
+    if len(content) < 4 or content[:3] != bytes([0, 0, UINT8]):
+        raise PipelineError(
+            f"not an IDX file of bytes: expected it to start with 00 00 08, found {content[:3].hex(' ')}"
+        )
+    start = 4 + 4 * content[3]
+    if len(content) < start:
+        raise PipelineError(f"IDX header cut short: expected {start} bytes, found {len(content)}")
+    shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
+    expected = start + math.prod(shape)
+    if len(content) != expected:
+        raise PipelineError(f"IDX file of shape {shape} should have {expected:,} bytes, but has {len(content):,}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def to_tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the network takes: images (n, 1, 28, 28) float32 in [0, 1] and labels (n,) int64, 0 to 9."""
+    images = torch.from_numpy(split.images.astype(np.float32)).div_(255).unsqueeze(1)
+    return images, torch.from_numpy(split.labels.astype(np.int64))
+
+
+def batches(
+    images: torch.Tensor, labels: torch.Tensor, order: torch.Tensor, batch_size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Images and labels in the given order, `batch_size` at a time; the last batch may be shorter.
+
+    order: (n,) int64, indices into images (n, 1, 28, 28) and labels (n,).
+    """
+    for index in order.split(batch_size):
+        yield images.index_select(0, index), labels.index_select(0, index)

@@ -1,0 +1,120 @@
+"""Where MNIST comes from: the mirrors named in MNIST_MIRROR, then torchvision's own.
+
+torchvision knows the mirrors and the archives; it can't read file:// URLs, waits for ever for a silent server and
+stores whatever an endless one sends, so the download itself is ours: bounded in time and size, and held in memory
+until its SHA-256 is right.
+"""
+
+import os
+import signal
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from typing import NoReturn
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from torchvision.datasets import MNIST
+from tqdm import tqdm
+
+from stages.lib.data import verify
+from stages.lib.errors import PipelineError, UnreachableError
+
+STALL_SECONDS = 15  # without a single byte
+ARCHIVE_SECONDS = 120  # for one archive; the largest has 9.9 MB
+ARCHIVE_BYTES = 2**24  # 16 MiB
+FILE_BYTES = 2**26  # 64 MiB; the largest file, unpacked, has 47 MB
+
+
+def urls() -> list[str]:
+    """The base URLs to try, in order; MNIST_MIRROR may name several, separated by spaces."""
+    return [url.rstrip("/") + "/" for url in [*os.environ.get("MNIST_MIRROR", "").split(), *MNIST.mirrors]]
+
+
+def fetch_any(mirrors: list[str]) -> dict[str, bytes]:
+    """The four IDX files of MNIST, by name, from the first mirror that has the published bytes.
+
+    Raises UnreachableError if none could be reached, PipelineError if none gave the right files; both list each reason.
+    """
+    failures: dict[str, Exception] = {}
+    for mirror in mirrors:
+        try:
+            return fetch(mirror)
+        except (PipelineError, OSError, HTTPException, ValueError) as error:  # ValueError: not a URL
+            failures[mirror] = error
+    _give_up(failures)
+
+
+def fetch(mirror: str) -> dict[str, bytes]:
+    """The four IDX files from one mirror, unpacked and checked against their SHA-256.
+
+    Raises PipelineError for wrong content, OSError or HTTPException for a connection that fails or takes too long.
+    """
+    files = {}
+    for archive, _ in MNIST.resources:
+        name = archive.removesuffix(".gz")
+        with _time_limit(ARCHIVE_SECONDS):
+            files[name] = _unpack(_download(mirror + archive))
+        verify("mnist", name, files[name])
+    return files
+
+
+def _download(url: str) -> bytes:
+    content = bytearray()
+    with urlopen(url, timeout=STALL_SECONDS) as response:
+        size = response.headers.get("Content-Length", "")
+        with tqdm(desc=url, total=int(size) if size.isdigit() else None, unit="B", unit_scale=True) as bar:
+            while chunk := response.read1(2**16):
+                content += chunk
+                bar.update(len(chunk))
+                if len(content) > ARCHIVE_BYTES:
+                    raise PipelineError(f"sent more than the {ARCHIVE_BYTES:,} bytes that an archive can have")
+    return bytes(content)
+
+
+def _unpack(archive: bytes) -> bytes:
+    """The file in a gzip archive, or its first FILE_BYTES: a longer one can't have the right SHA-256."""
+    decompressor = zlib.decompressobj(wbits=31)  # 31: gzip, not bare zlib
+    try:
+        content = decompressor.decompress(archive, FILE_BYTES)
+    except zlib.error as error:
+        raise PipelineError(f"not a gzip archive ({error}); it begins with {archive[:20]!r}") from None
+    if not decompressor.eof and len(content) < FILE_BYTES:
+        raise PipelineError(f"the archive ends too early, after {len(archive):,} bytes")
+    return content
+
+
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError if the block takes longer, whatever it waits for: a name, a header, a byte."""
+
+    def expire(*_: object) -> NoReturn:
+        raise TimeoutError(f"not finished within {seconds} seconds")
+
+    handler = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def _give_up(failures: dict[str, Exception]) -> NoReturn:
+    unreachable = all(isinstance(error, URLError) and not isinstance(error, HTTPError) for error in failures.values())
+    reasons = "\n".join(f"  {mirror}\n    {_reason(error)}" for mirror, error in failures.items())
+    problem = "no mirror of MNIST can be reached" if unreachable else "no mirror gave the files of MNIST"
+    raise (UnreachableError if unreachable else PipelineError)(
+        f"{problem}:\n{reasons}\n"
+        "Name one that has the four archives (MNIST_MIRROR=https://... or file:///...), or use the embedded digits: "
+        "dvc exp run -S dataset=digits -S batch_size=10"
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        return f"HTTP status {error.code} {error.reason}"
+    if isinstance(error, URLError) and isinstance(error.reason, Exception):
+        error = error.reason
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,83 @@
+"""The network, 784 inputs, a hidden layer with a sigmoid and 10 logits, written in the notebook's four ways.
+
+All four compute the same function; what differs is how they read and what their parameters are called.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+INPUTS, CLASSES = 28 * 28, 10
+
+
+class ModuleNet(nn.Module):
+    """Option 3: a module whose layers, the activation too, are submodules."""
+
+    def __init__(self, hidden_units: int) -> None:
+        super().__init__()
+        self.hidden_linear = nn.Linear(INPUTS, hidden_units)
+        self.hidden_activation = nn.Sigmoid()
+        self.output_linear = nn.Linear(hidden_units, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (n, 784) to logits (n, 10)."""
+        hidden = self.hidden_activation(self.hidden_linear(images))
+        return self.output_linear(hidden)
+
+
+class FunctionalNet(nn.Module):
+    """Option 4: only what has parameters is a submodule; the activation is a function."""
+
+    def __init__(self, hidden_units: int) -> None:
+        super().__init__()
+        self.hidden_linear = nn.Linear(INPUTS, hidden_units)
+        self.output_linear = nn.Linear(hidden_units, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (n, 784) to logits (n, 10)."""
+        hidden = functional.sigmoid(self.hidden_linear(images))
+        return self.output_linear(hidden)
+
+
+def sequential(hidden_units: int) -> nn.Sequential:
+    """Option 1: layers in a row, named by their position."""
+    return nn.Sequential(
+        nn.Linear(INPUTS, hidden_units),
+        nn.Sigmoid(),
+        nn.Linear(hidden_units, CLASSES),
+    )
+
+
+def ordered(hidden_units: int) -> nn.Sequential:
+    """Option 2: layers in a row, each with a name."""
+    return nn.Sequential(
+        OrderedDict(
+            hidden_linear=nn.Linear(INPUTS, hidden_units),
+            hidden_activation=nn.Sigmoid(),
+            output_linear=nn.Linear(hidden_units, CLASSES),
+        )
+    )
+
+
+MODELS = {"sequential": sequential, "ordered": ordered, "module": ModuleNet, "functional": FunctionalNet}
+
+
+def empty(name: str, hidden_units: int) -> nn.Module:
+    """The network without values for its parameters, on the CPU: (n, 784) float32 in [0, 1] to logits (n, 10)."""
+    with torch.device("meta"):  # so that torch's own initialization draws nothing from the global generator
+        network = MODELS[name](hidden_units)
+    return network.to_empty(device="cpu")
+
+
+def initialize(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw all parameters, layer by layer, weight before bias, from the distributions of nn.Linear.
+
+    Both are uniform within 1 / sqrt(inputs) of 0 (torch.nn.Linear.reset_parameters); here they come from `generator`.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

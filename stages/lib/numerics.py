@@ -1,0 +1,39 @@
+"""How numbers are computed: the choices that make the same bytes come out on every x86-64 machine.
+
+Floating-point addition is not associative, so a library that picks other instructions or other thread counts for
+another processor rounds differently, and training amplifies one different rounding into different weights. MKL and
+PyTorch read these variables at their first computation, not at import, so `configure` must come before any.
+"""
+
+import os
+import warnings
+
+import torch
+
+PORTABLE = {
+    "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch's own kernels: one set of instructions, whether or not there is AVX-512
+    "MKL_CBWR": "COMPATIBLE",  # MKL's matrix products: the one code path that Intel and AMD processors share
+}
+# cuBLAS is deterministic only with a fixed workspace:
+# https://docs.nvidia.com/cuda/cublas/#results-reproducibility
+CUBLAS_WORKSPACE = ":4096:8"
+
+
+def configure(numerics: str) -> None:
+    """Fix how torch computes in this process: `portable`, or `native` for the machine's own fastest instructions.
+
+    Either way with one thread, since the order of a sum depends on the number of threads, and with deterministic
+    algorithms only.
+    """
+    if numerics == "portable":
+        os.environ.update(PORTABLE)
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE
+    torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True) without importing its compiler
+    capability = torch.backends.cpu.get_cpu_capability()
+    if numerics == "portable" and capability != "AVX2":
+        warnings.warn(
+            f"numerics: portable needs an x86-64 processor with AVX2, but PyTorch uses {capability} here; "
+            "results will be right but not the recorded bytes",
+            stacklevel=2,
+        )

@@ -1,0 +1,70 @@
+"""Pictures: one style, grids of small images, and PNG files that are the same bytes on every machine."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.lib import output
+
+# The defaults first: a user's own matplotlibrc must not change a result.
+matplotlib.rcParams.update(matplotlib.rcParamsDefault)
+matplotlib.rcParams.update(
+    {
+        "font.family": "DejaVu Sans",  # comes with matplotlib
+        "font.size": 10,
+        "axes.titlesize": 10,
+        "figure.titlesize": 13,
+        "figure.facecolor": "white",
+        "savefig.dpi": 120,
+        "figure.constrained_layout.use": True,
+        "image.cmap": "gray",
+        "image.interpolation": "nearest",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+)
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a PNG without the version of matplotlib in it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    output.write_bytes(path, buffer.getvalue())
+
+
+def titled_images(images: Sequence[Any], titles: Sequence[str], columns: int, width: float, title: str = "") -> Figure:
+    """Images (28, 28) of values in [0, 1], `columns` to a row, each under its own title; width of one in inches."""
+    rows = max(1, -(-len(images) // columns))
+    figure = Figure(figsize=(width * columns, (width + 0.3) * rows + (0.4 if title else 0)))
+    figure.suptitle(title)
+    for position, (image, name) in enumerate(zip(images, titles, strict=True), start=1):
+        axes = figure.add_subplot(rows, columns, position)
+        axes.imshow(image, vmin=0, vmax=1)
+        axes.set_title(name)
+        axes.set_axis_off()
+    return figure
+
+
+def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images (n, h, w) as one float array, `columns` to a row, with a gap of one NaN pixel between them.
+
+    Places that n leaves free in the last row are NaN, too.
+    """
+    n, height, width = images.shape
+    rows = -(-n // columns)
+    cells = np.full((rows * columns, height + 1, width + 1), np.nan)
+    cells[:n, :height, :width] = images
+    joined = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+    return joined.reshape(rows * (height + 1), columns * (width + 1))[:-1, :-1]
+
+
+def bare(axes: Axes) -> None:
+    """Take the frame and the ticks away, but leave the tick labels."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)

@@ -1,0 +1,64 @@
+"""Look at the training images before training on them.
+
+Reads data/raw; writes the pictures of plots/samples.
+"""
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from stages.lib import data, params, plot
+from stages.lib.errors import run
+
+
+def views(image: torch.Tensor) -> dict[str, np.ndarray | torch.Tensor]:
+    """Three routes from an image (1, 28, 28), channel first, to the (28, 28) that imshow takes, by name."""
+    return {
+        "tensor, squeeze()": image.squeeze(),
+        "numpy(), squeeze()": image.numpy().squeeze(),
+        "permute(1, 2, 0), squeeze(2)": image.permute(1, 2, 0).squeeze(2),
+    }
+
+
+def first_of_each_class(split: data.Split, count: int) -> np.ndarray:
+    """The first `count` images of every class, ten rows after another: (10 * count, 28, 28) uint8.
+
+    A class with fewer images is filled up with empty ones.
+    """
+    images = np.zeros((10, count, *split.images.shape[1:]), np.uint8)
+    for label in range(10):
+        found = split.images[split.labels == label][:count]
+        images[label, : len(found)] = found
+    return images.reshape(-1, *split.images.shape[1:])
+
+
+def class_grid(images: np.ndarray, count: int) -> Figure:
+    """Ten rows, one for each class, of `count` images each."""
+    figure = Figure(figsize=(0.6 * count + 0.8, 6.5))
+    axes = figure.add_subplot()
+    axes.imshow(plot.mosaic(images, count))
+    size = images.shape[1] + 1
+    axes.set_yticks([size * label + size / 2 for label in range(10)], [str(label) for label in range(10)])
+    axes.set_xticks([])
+    axes.set_ylabel("class")
+    plot.bare(axes)
+    return figure
+
+
+def main() -> None:
+    settings = params.load()
+    train = data.load_train(settings.dataset)
+    images, labels = data.to_tensors(train)
+    print(f"{len(labels):,} training images; the first is {tuple(images[0].shape)} with label {labels[0]}")
+
+    plot.save(plot.titled_images([images[0, 0]], [f"Class : {labels[0]}"], 1, 2.3), "plots/samples/digit.png")
+    routes = views(images[0])
+    plot.save(plot.titled_images(list(routes.values()), list(routes), 3, 2.3), "plots/samples/views.png")
+    row = [f"Class : {label}" for label in labels[: settings.row_images]]
+    plot.save(plot.titled_images(list(images[: len(row), 0]), row, len(row), 1.25), "plots/samples/row.png")
+    grid = first_of_each_class(train, settings.images_per_class)
+    plot.save(class_grid(grid, settings.images_per_class), "plots/samples/grid.png")
+
+
+if __name__ == "__main__":
+    run(main)

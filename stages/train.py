@@ -1,0 +1,75 @@
+"""Train the network with SGD on cross-entropy.
+
+Reads data/raw and models/initial.pt; writes models/checkpoint.pt and plots/loss.csv (epoch, train_loss).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas
+import torch
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from stages.lib import checkpoint, data, model, numerics, output, params
+from stages.lib.errors import PipelineError, run
+
+
+def shuffled(n: int, seed: int, epoch: int) -> torch.Tensor:
+    """The order of n images in an epoch, (n,) int64; it depends on seed and epoch alone, not on what ran before."""
+    return torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(n))
+
+
+def train_epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
+) -> float:
+    """One pass over batches of images (b, 1, 28, 28) and labels (b,); returns the mean loss over the images in nats.
+
+    Each batch's loss is taken before the step that it leads to, as in the notebook.
+    """
+    loss_sum, n = 0.0, 0
+    for images, labels in batches:
+        logits = network(images.flatten(1))  # (b, 10)
+        loss = functional.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss_sum += loss.item() * len(labels)
+        n += len(labels)
+    return loss_sum / n
+
+
+def available(device: str) -> torch.device:
+    """The torch device of that name; raises PipelineError if this machine has none."""
+    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not found[device]:
+        usable = ", ".join(name for name in found if found[name])
+        raise PipelineError(f"device: {device} was asked for, but torch finds only {usable} here; set device: cpu")
+    return torch.device(device)
+
+
+def main() -> None:
+    settings = params.load()
+    device = available(settings.device)
+    numerics.configure(settings.numerics)
+    network = model.empty(settings.model, settings.hidden_units)
+    checkpoint.load("models/initial.pt", network, settings.model_dump(include={"model", "hidden_units", "seed"}))
+    network.to(device)
+    images, labels = (tensor.to(device) for tensor in data.to_tensors(data.load_train(settings.dataset)))
+    optimizer = torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum)
+
+    losses = []
+    for epoch in tqdm(range(1, settings.epochs + 1), unit="epoch"):
+        order = shuffled(len(labels), settings.seed, epoch).to(device)
+        losses.append(train_epoch(network, optimizer, data.batches(images, labels, order, settings.batch_size)))
+        tqdm.write(f"epoch {epoch}/{settings.epochs}  train_loss {losses[-1]:.4f}")
+
+    output.write_csv("plots/loss.csv", pandas.DataFrame({"epoch": range(1, len(losses) + 1), "train_loss": losses}))
+    checkpoint.save("models/checkpoint.pt", network, {})
+
+
+if __name__ == "__main__":
+    run(main)
