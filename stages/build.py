@@ -5,12 +5,11 @@ Reads only settings; writes models/initial.pt, models/summary.txt and metrics/mo
 
 from typing import Any
 
+from stages.lib import checkpoint, model, numerics, output, params
+
 import torch
 import torchinfo
 from torch import nn
-
-from stages.lib import checkpoint, model, numerics, output, params
-from stages.lib.errors import run
 
 
 def describe(network: nn.Module) -> dict[str, Any]:
@@ -31,10 +30,10 @@ def main() -> None:
 
     summary = torchinfo.summary(network, input_size=(1, model.INPUTS), verbose=0)
     print(network, summary, sep="\n")
-    checkpoint.save("models/initial.pt", network, settings.model_dump(include={"model", "hidden_units", "seed"}))
+    checkpoint.save("models/initial.pt", network, settings.initial())
     output.write_text("models/summary.txt", f"{summary}\n")
     output.write_json("metrics/model.json", describe(network))
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

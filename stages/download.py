@@ -4,7 +4,6 @@ Reads the mirrors (MNIST) or scikit-learn's package (digits); writes the four ID
 """
 
 from stages.lib import data, output, params
-from stages.lib.errors import run
 
 
 def files(dataset: str) -> dict[str, bytes]:
@@ -27,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -4,6 +4,8 @@ Reads data/raw, models/checkpoint.pt and plots/loss.csv; writes metrics/test.jso
 and plots/classes.csv, and pictures of the mistakes, the weights and the loss.
 """
 
+from stages.lib import checkpoint, data, model, numerics, output, params, plot
+
 import numpy as np
 import pandas
 import torch
@@ -13,9 +15,6 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from torch import nn
 from torch.nn import functional
-
-from stages.lib import checkpoint, data, model, numerics, output, params, plot
-from stages.lib.errors import run
 
 UNITS_SHOWN = 100  # of the hidden layer, in the picture of its weights
 
@@ -65,7 +64,7 @@ def mistakes_figure(table: pandas.DataFrame, images: torch.Tensor, count: int) -
     shown = wrong.sort_values("probability", ascending=False, kind="stable").head(count)
     titles = [f"{row.actual} taken for {row.predicted}\n{row.probability:.1%}" for row in shown.itertuples()]
     title = f"The surest {len(shown)} of {len(wrong)} mistakes: class, prediction, its probability"
-    return plot.titled_images(list(images[shown["index"].to_numpy(), 0]), titles, 6, 1.25, title)
+    return plot.titled_images(list(images[shown["index"].tolist(), 0]), titles, 6, 1.25, title)
 
 
 def weights_figure(weights: np.ndarray) -> Figure:
@@ -104,7 +103,7 @@ def main() -> None:
     settings = params.load()
     numerics.configure(settings.numerics)
     network = model.empty(settings.model, settings.hidden_units)
-    checkpoint.load("models/checkpoint.pt", network, {})
+    checkpoint.load("models/checkpoint.pt", network, settings.training())
     images, labels = data.to_tensors(data.load_test(settings.dataset))
 
     logits = predict(network, images, labels, settings.batch_size)
@@ -122,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

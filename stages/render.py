@@ -3,12 +3,11 @@
 Reads data/raw; writes the pictures of plots/samples.
 """
 
+from stages.lib import data, params, plot
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-
-from stages.lib import data, params, plot
-from stages.lib.errors import run
 
 
 def views(image: torch.Tensor) -> dict[str, np.ndarray | torch.Tensor]:
@@ -61,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

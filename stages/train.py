@@ -3,7 +3,12 @@
 Reads data/raw and models/initial.pt; writes models/checkpoint.pt and plots/loss.csv (epoch, train_loss).
 """
 
+import math
 from collections.abc import Iterator
+from pathlib import Path
+
+from stages.lib import checkpoint, data, model, numerics, output, params, resume
+from stages.lib.errors import PipelineError
 
 import numpy as np
 import pandas
@@ -12,8 +17,10 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from stages.lib import checkpoint, data, model, numerics, output, params
-from stages.lib.errors import PipelineError, run
+INITIAL = Path("models/initial.pt")
+# Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
+# its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.
+DIVERGED = 1_000.0
 
 
 def shuffled(n: int, seed: int, epoch: int) -> torch.Tensor:
@@ -25,18 +32,25 @@ def train_epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    epoch: int,
 ) -> float:
     """One pass over batches of images (b, 1, 28, 28) and labels (b,); returns the mean loss over the images in nats.
 
     Each batch's loss is taken before the step that it leads to, as in the notebook.
+    Raises PipelineError at the first loss that is not finite, or so large that nothing is learned.
     """
     loss_sum, n = 0.0, 0
-    for images, labels in batches:
+    for step, (images, labels) in enumerate(batches, start=1):
         logits = network(images.flatten(1))  # (b, 10)
         loss = functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if not math.isfinite(loss.item()):
+            lr = optimizer.param_groups[0]["lr"]
+            raise PipelineError(
+                f"training diverged: the loss is {loss} in epoch {epoch}, step {step}, lr {lr}; lower lr"
+            )
         loss_sum += loss.item() * len(labels)
         n += len(labels)
     return loss_sum / n
@@ -56,20 +70,23 @@ def main() -> None:
     device = available(settings.device)
     numerics.configure(settings.numerics)
     network = model.empty(settings.model, settings.hidden_units)
-    checkpoint.load("models/initial.pt", network, settings.model_dump(include={"model", "hidden_units", "seed"}))
+    checkpoint.load(INITIAL, network, settings.initial())
     network.to(device)
     images, labels = (tensor.to(device) for tensor in data.to_tensors(data.load_train(settings.dataset)))
     optimizer = torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum)
 
-    losses = []
-    for epoch in tqdm(range(1, settings.epochs + 1), unit="epoch"):
+    key = resume.fingerprint(settings.training(), [INITIAL, *data.TRAIN_FILES])
+    losses = resume.restore(key, settings.epochs, network, optimizer)
+    for epoch in tqdm(range(len(losses) + 1, settings.epochs + 1), unit="epoch"):
         order = shuffled(len(labels), settings.seed, epoch).to(device)
-        losses.append(train_epoch(network, optimizer, data.batches(images, labels, order, settings.batch_size)))
+        batches = data.batches(images, labels, order, settings.batch_size)
+        losses.append(train_epoch(network, optimizer, batches, epoch))
+        resume.save(key, network, optimizer, losses)
         tqdm.write(f"epoch {epoch}/{settings.epochs}  train_loss {losses[-1]:.4f}")
 
     output.write_csv("plots/loss.csv", pandas.DataFrame({"epoch": range(1, len(losses) + 1), "train_loss": losses}))
-    checkpoint.save("models/checkpoint.pt", network, {})
+    checkpoint.save("models/checkpoint.pt", network, settings.training())
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

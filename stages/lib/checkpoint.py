@@ -1,24 +1,100 @@
-"""Networks as files: parameters, and the settings that made them."""
+"""Networks as files: parameters, and the settings that made them.
+
+A file is refused unless it holds plain tensors and numbers, fits the network, was made by the same settings and has
+finite parameters: a checkpoint may come from a stranger, or from before a setting changed.
+"""
 
 import io
+import pickle
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
+
+from stages.lib import data, output
+from stages.lib.errors import PipelineError
 
 import torch
 from torch import nn
 
-from stages.lib import data, output
+# What torch.load raises for files that are damaged or of another kind.
+DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error)
+
+
+def encode(content: dict[str, Any]) -> bytes:
+    """Tensors, strings and numbers as the bytes of a .pt file, always the same for the same content."""
+    # Into memory: torch.save would write the name of its file into the file.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def decode(file: bytes, name: str | Path) -> dict[str, Any]:
+    """The content of a .pt file; no code in it is run.
+
+    Raises PipelineError, which calls the file `name`, if it is damaged or holds more than tensors, strings and numbers.
+    """
+    if not zipfile.is_zipfile(io.BytesIO(file)):  # torch.load would try older formats, bare pickles among them
+        raise PipelineError(f"{name} is damaged or no checkpoint: not a zip archive as torch.save writes it")
+    try:
+        content = torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise PipelineError(f"{name} holds more than tensors, strings and numbers, so it was not loaded") from None
+    except DAMAGED as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PipelineError(f"{name} is damaged or no checkpoint: {reason}") from None
+    if not isinstance(content, dict):
+        raise PipelineError(f"{name} is no checkpoint: expected a dict, found {type(content).__name__}")
+    return content
 
 
 def save(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> None:
-    """Write the parameters, on the CPU, and the settings (plain strings and numbers) that made them."""
+    """Write the parameters, on the CPU, and the settings (strings and numbers) that made them."""
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    # Into memory first: torch.save writes the name of its file into the file.
-    buffer = io.BytesIO()
-    torch.save({"settings": settings, "state": state}, buffer)
-    output.write_bytes(path, buffer.getvalue())
+    output.write_bytes(path, encode({"settings": settings, "state": state}))
 
 
 def load(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> None:
-    content = torch.load(io.BytesIO(data.read(Path(path))), weights_only=True)
+    """Copy the parameters in a file into `network`, if `settings` made them.
+
+    Raises PipelineError, with what was expected and what was found, for any other file.
+    """
+    content = decode(data.read(Path(path)), path)
+    if content.keys() != {"settings", "state"} or not all(isinstance(value, dict) for value in content.values()):
+        raise PipelineError(
+            f"{path} is no checkpoint of this pipeline: expected settings and state, found {[*content]}"
+        )
+    _check_settings(path, content["settings"], settings)
+    _check_state(path, content["state"], network.state_dict())
     network.load_state_dict(content["state"])
+
+
+def _check_settings(path: str | Path, found: dict[Any, Any], expected: dict[str, Any]) -> None:
+    differences = [
+        f"  {key}: expected {expected.get(key)!r}, found {found.get(key)!r}"
+        for key in [*expected, *(key for key in found if key not in expected)]
+        if found.get(key) != expected.get(key)
+    ]
+    if differences:
+        raise PipelineError("\n".join([f"{path} was made by other settings; run `dvc repro`:", *differences]))
+
+
+def _check_state(path: str | Path, found: dict[Any, Any], expected: dict[str, torch.Tensor]) -> None:
+    if _shapes(found) != _shapes(expected):
+        raise PipelineError(
+            f"{path} is of another network; run `dvc repro`:\n"
+            f"  expected {_shapes(expected)}\n  found    {_shapes(found)}"
+        )
+    broken = [name for name, value in found.items() if not value.isfinite().all()]
+    if broken:
+        raise PipelineError(f"{path} has parameters that are no finite numbers in {', '.join(broken)}; train again")
+
+
+def _shapes(state: dict[Any, Any]) -> dict[Any, str]:
+    """Shape and type of each entry; only ordinary tensors on the CPU have both."""
+    return {
+        name: f"{tuple(value.shape)} {value.dtype}"
+        if isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+        else type(value).__name__
+        for name, value in state.items()
+    }

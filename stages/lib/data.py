@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from stages.lib.errors import PipelineError
+
 import numpy as np
 import torch
 
-from stages.lib.errors import PipelineError
-
 FOLDER = Path("data/raw")
+TRAIN_FILES = FOLDER / "train-images-idx3-ubyte", FOLDER / "train-labels-idx1-ubyte"
+TEST_FILES = FOLDER / "t10k-images-idx3-ubyte", FOLDER / "t10k-labels-idx1-ubyte"
 UINT8 = 0x08
 # MNIST: of the files that torchvision's mirrors serve, unpacked. digits: of what stages/lib/digits.py makes.
 SHA256 = {
@@ -46,19 +48,19 @@ class Split(NamedTuple):
 
 def load_train(dataset: str) -> Split:
     """Read the training images and labels of `mnist` (60,000) or `digits` (1,500) from data/raw."""
-    return _load_split(dataset, "train")
+    return _load(dataset, TRAIN_FILES)
 
 
 def load_test(dataset: str) -> Split:
     """Read the test images and labels of `mnist` (10,000) or `digits` (297) from data/raw."""
-    return _load_split(dataset, "t10k")
+    return _load(dataset, TEST_FILES)
 
 
-def _load_split(dataset: str, prefix: str) -> Split:
+def _load(dataset: str, paths: tuple[Path, Path]) -> Split:
     arrays = []
-    for name in (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"):
-        content = read(FOLDER / name)
-        verify(dataset, name, content)
+    for path in paths:
+        content = read(path)
+        verify(dataset, path.name, content)
         arrays.append(decode_idx(content))
     return Split(*arrays)
 
@@ -71,13 +73,18 @@ def read(path: Path) -> bytes:
         raise PipelineError(f"can't read {path}: {error.strerror}; `dvc repro` makes it") from None
 
 
+def is_published(dataset: str, name: str, content: bytes) -> bool:
+    """Whether `content` is the published file `name` of `dataset`, by its SHA-256."""
+    return hashlib.sha256(content).hexdigest() == SHA256[dataset][name]
+
+
 def verify(dataset: str, name: str, content: bytes) -> None:
-    """Raise PipelineError unless `content` is the published file `name` of `dataset`, by its SHA-256."""
-    expected, found = SHA256[dataset][name], hashlib.sha256(content).hexdigest()
-    if found != expected:
+    """Raise PipelineError unless `content` is the published file `name` of `dataset`."""
+    if not is_published(dataset, name, content):
         raise PipelineError(
-            f"{name} is not the one of {dataset}: expected SHA-256 {expected}, found {found} "
-            f"in {len(content):,} bytes; remove data/raw and run `dvc repro`"
+            f"{name} is not the one of {dataset}: expected SHA-256 {SHA256[dataset][name]}, "
+            f"found {hashlib.sha256(content).hexdigest()} in {len(content):,} bytes; "
+            "to get it anew, remove data/raw and run `dvc repro`"
         )
 
 

@@ -1,9 +1,9 @@
 """The embedded dataset: scikit-learn's 1,797 handwritten 8 x 8 digits, enlarged to the size of MNIST's."""
 
+from stages.lib.data import encode_idx
+
 import numpy as np
 from sklearn.datasets import load_digits
-
-from stages.lib.data import encode_idx
 
 TRAIN_IMAGES = 1_500
 

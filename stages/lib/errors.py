@@ -1,7 +1,10 @@
-"""The errors that a user can mend, and how a stage reports them: one message, no traceback."""
+"""Errors that a user can mend end a process with one message and no traceback; importing this module is enough.
+
+Ctrl-C ends it with one line. Any other exception is a mistake of the project's and keeps its traceback.
+"""
 
 import sys
-from collections.abc import Callable
+from types import TracebackType
 
 
 class PipelineError(Exception):
@@ -19,10 +22,15 @@ class UnreachableError(PipelineError):
     exit_status = 69
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a command's `main` and end the process with one message if the user can mend what went wrong."""
-    try:
-        main()
-    except PipelineError as error:
+def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Take the place of sys.excepthook."""
+    if isinstance(error, PipelineError):
         print(f"\nerror: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    if isinstance(error, KeyboardInterrupt):
+        print("\ninterrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = report

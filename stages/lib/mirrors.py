@@ -15,11 +15,11 @@ from typing import NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from stages.lib.data import is_published
+from stages.lib.errors import PipelineError, UnreachableError
+
 from torchvision.datasets import MNIST
 from tqdm import tqdm
-
-from stages.lib.data import verify
-from stages.lib.errors import PipelineError, UnreachableError
 
 STALL_SECONDS = 15  # without a single byte
 ARCHIVE_SECONDS = 120  # for one archive; the largest has 9.9 MB
@@ -43,6 +43,8 @@ def fetch_any(mirrors: list[str]) -> dict[str, bytes]:
             return fetch(mirror)
         except (PipelineError, OSError, HTTPException, ValueError) as error:  # ValueError: not a URL
             failures[mirror] = error
+            if isinstance(error, HTTPError):
+                error.close()  # it is the answer, too, and holds the connection open
     _give_up(failures)
 
 
@@ -56,7 +58,8 @@ def fetch(mirror: str) -> dict[str, bytes]:
         name = archive.removesuffix(".gz")
         with _time_limit(ARCHIVE_SECONDS):
             files[name] = _unpack(_download(mirror + archive))
-        verify("mnist", name, files[name])
+        if not is_published("mnist", name, files[name]):
+            raise PipelineError(f"{archive} unpacks to {len(files[name]):,} bytes that are not the published ones")
     return files
 
 

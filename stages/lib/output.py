@@ -2,26 +2,34 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from stages.lib.errors import PipelineError
 
 if TYPE_CHECKING:  # most stages write no table and need not wait for the import
     import pandas
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write `content` to `path`, making its folder; no half-written file ever has the final name."""
+    """Write `content` to `path`, making its folder; no half-written file ever has the final name.
+
+    Raises PipelineError if the disk is full or the folder can't be written to; what was there before stays.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise PipelineError(f"can't write {path}: {error.strerror}; mend that and run again") from None
 
 
 def write_text(path: str | Path, text: str) -> None:

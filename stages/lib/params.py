@@ -4,10 +4,10 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from stages.lib.errors import PipelineError
+
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from stages.lib.errors import PipelineError
 
 
 def _refuse_bool(value: Any) -> Any:
@@ -41,6 +41,21 @@ class Params(BaseModel):
     row_images: Whole = Field(ge=1, le=20, description="a whole number from 1 to 20")
     images_per_class: Whole = Field(ge=1, le=20, description="a whole number from 1 to 20")
     mistakes: Whole = Field(ge=1, le=60, description="a whole number from 1 to 60")
+
+    def initial(self) -> dict[str, str | int]:
+        """The settings that shape the initial weights."""
+        return {"model": self.model, "hidden_units": self.hidden_units, "seed": self.seed, "numerics": self.numerics}
+
+    def training(self) -> dict[str, str | int | float]:
+        """The settings that shape the trained weights."""
+        return self.initial() | {
+            "dataset": self.dataset,
+            "batch_size": self.batch_size,
+            "epochs": self.epochs,
+            "lr": self.lr,
+            "momentum": self.momentum,
+            "device": self.device,
+        }
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.lib import output
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from stages.lib import output
 
 # The defaults first: a user's own matplotlibrc must not change a result.
 matplotlib.rcParams.update(matplotlib.rcParamsDefault)
@@ -45,7 +45,7 @@ def titled_images(images: Sequence[Any], titles: Sequence[str], columns: int, wi
     figure.suptitle(title)
     for position, (image, name) in enumerate(zip(images, titles, strict=True), start=1):
         axes = figure.add_subplot(rows, columns, position)
-        axes.imshow(image, vmin=0, vmax=1)
+        axes.imshow(np.asarray(image), vmin=0, vmax=1)
         axes.set_title(name)
         axes.set_axis_off()
     return figure

@@ -1,0 +1,64 @@
+"""Where tests get the real MNIST from, and a small copy of the pipeline that runs in seconds."""
+
+import importlib
+import os
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+
+from stages.lib import data, mirrors
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+SMALL = {"dataset": "digits", "epochs": 2, "batch_size": 400, "momentum": 0.5, "hidden_units": 7, "mistakes": 5}
+
+
+@pytest.fixture(scope="session")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder in which data/raw holds the real MNIST, from the project's own or from MNIST_MIRROR."""
+    raw = ROOT / data.FOLDER
+    names = data.SHA256["mnist"]
+    if all((raw / name).exists() and data.is_published("mnist", name, (raw / name).read_bytes()) for name in names):
+        return ROOT
+    if not os.environ.get("MNIST_MIRROR"):
+        pytest.skip("needs the real MNIST: set MNIST_MIRROR, or let `dvc repro` fill data/raw")
+    root = tmp_path_factory.mktemp("mnist")
+    (root / data.FOLDER).mkdir(parents=True)
+    for name, content in mirrors.fetch_any(mirrors.urls()).items():
+        (root / data.FOLDER / name).write_bytes(content)
+    return root
+
+
+@pytest.fixture(scope="session")
+def run_stages() -> Callable[..., None]:
+    """Runs stages by name in the current folder, in this process, after writing params.yaml with changes."""
+
+    def run(*names: str, **changes: object) -> None:
+        settings = yaml.safe_load((ROOT / "params.yaml").read_text()) | SMALL | changes
+        Path("params.yaml").write_text(yaml.safe_dump(settings))
+        for name in names:
+            importlib.import_module(f"stages.{name}").main()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., None]) -> Path:
+    """A folder in which all stages ran on the embedded digits: 1,500 images in batches of 400, two epochs."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "data").mkdir()
+    (folder / "data/published_loss.csv").write_bytes((ROOT / "data/published_loss.csv").read_bytes())
+    with chdir(folder):
+        run_stages("download", "render", "build", "train", "evaluate")
+    return folder
+
+
+@pytest.fixture
+def split() -> data.Split:
+    """Seven random images, with the labels 0 to 6 in another order."""
+    random = np.random.default_rng(5)
+    images = random.integers(0, 256, (7, 28, 28), dtype=np.uint8)
+    return data.Split(images, random.permutation(7).astype(np.uint8))

@@ -1,0 +1,95 @@
+import gzip
+import struct
+from contextlib import chdir
+from pathlib import Path
+
+from stages.lib import data
+from stages.lib.errors import PipelineError
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import MNIST
+from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
+from torchvision.transforms import ToTensor
+
+
+def test_idx_round_trip_agrees_with_torchvision(tmp_path: Path) -> None:
+    array = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)
+    content = data.encode_idx(array)
+    assert content[:16] == struct.pack(">HBBIII", 0, 8, 3, 2, 3, 5)
+    np.testing.assert_array_equal(data.decode_idx(content), array)
+    (tmp_path / "file").write_bytes(content)
+    np.testing.assert_array_equal(read_sn3_pascalvincent_tensor(str(tmp_path / "file")).numpy(), array)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "found "),
+        (b"\0\0\x09\1\0\0\0\1a", "found 00 00 09"),
+        (gzip.compress(b"x"), "found 1f 8b 08"),
+        (b"\0\0\x08\3\0\0\0\1", "header cut short: expected 16 bytes, found 8"),
+        (b"\0\0\x08\1\0\0\0\3ab", "should have 11 bytes, but has 10"),
+        (b"\0\0\x08\1\0\0\0\3abcd", "should have 11 bytes, but has 12"),
+        (b"\0\0\x08\xff" + b"\xff" * 1020, "should have"),
+    ],
+)
+def test_idx_that_is_wrong_is_refused(content: bytes, expected: str) -> None:
+    with pytest.raises(PipelineError, match=expected):
+        data.decode_idx(content)
+
+
+def test_tensors_equal_those_of_torchvision(split: data.Split) -> None:
+    images, labels = data.to_tensors(split)
+    assert (images.dtype, labels.dtype, images.shape) == (torch.float32, torch.int64, (7, 1, 28, 28))
+    for image, tensor in zip(split.images, images, strict=True):
+        assert torch.equal(ToTensor()(image[:, :, None]), tensor)
+    assert labels.tolist() == split.labels.tolist()
+
+
+def test_batches_keep_images_with_their_labels_and_leave_none_out(split: data.Split) -> None:
+    images, labels = data.to_tensors(split)
+    order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
+    parts = list(data.batches(images, labels, order, 3))
+    assert [len(part_labels) for _, part_labels in parts] == [3, 3, 1]
+    assert torch.equal(torch.cat([part for part, _ in parts]), images[order])
+    assert torch.equal(torch.cat([part for _, part in parts]), labels[order])
+
+
+def test_a_file_changed_after_download_is_refused(small: Path, tmp_path: Path) -> None:
+    (tmp_path / data.FOLDER).mkdir(parents=True)
+    for name in data.SHA256["digits"]:
+        content = bytearray((small / data.FOLDER / name).read_bytes())
+        content[-1] ^= name.startswith("train-labels")
+        (tmp_path / data.FOLDER / name).write_bytes(content)
+    with chdir(tmp_path):
+        data.load_test("digits")
+        with pytest.raises(PipelineError, match="train-labels-idx1-ubyte is not the one of digits"):
+            data.load_train("digits")
+        with pytest.raises(PipelineError, match="t10k-images-idx3-ubyte is not the one of mnist"):
+            data.load_test("mnist")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with chdir(tmp_path), pytest.raises(PipelineError, match="can't read data/raw/train-images-idx3-ubyte"):
+        data.load_train("digits")
+
+
+def test_mnist_is_what_the_notebook_shows(mnist: Path, tmp_path: Path) -> None:
+    with chdir(mnist):
+        train, test = data.load_train("mnist"), data.load_test("mnist")
+    images, labels = data.to_tensors(train)
+    assert (len(train.labels), len(test.labels)) == (60_000, 10_000)
+    assert (images[0].shape, labels[0].item()) == ((1, 28, 28), 5)
+    batches = list(data.batches(images, labels, torch.arange(60_000), 100))
+    assert len(batches) == 600
+    assert (batches[0][0].shape, batches[0][1].shape) == ((100, 1, 28, 28), (100,))
+    assert len(list(data.batches(*data.to_tensors(test), torch.arange(10_000), 100))) == 100
+
+    (tmp_path / "MNIST").mkdir()
+    (tmp_path / "MNIST/raw").symlink_to((mnist / data.FOLDER).resolve())
+    for is_train, split in ((True, train), (False, test)):
+        reference = MNIST(tmp_path, train=is_train)
+        np.testing.assert_array_equal(reference.data.numpy(), split.images)
+        np.testing.assert_array_equal(reference.targets.numpy(), split.labels)

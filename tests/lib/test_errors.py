@@ -1,0 +1,44 @@
+import subprocess
+import sys
+
+import pytest
+
+
+def end_of(statement: str) -> tuple[int, str]:
+    """Exit status and stderr of a process that imports the errors and runs a statement."""
+    program = f"from stages.lib.errors import PipelineError, UnreachableError\n{statement}"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize(("kind", "status"), [("PipelineError", 1), ("UnreachableError", 69)])
+def test_what_the_user_can_mend_is_one_message(kind: str, status: int) -> None:
+    assert end_of(f"raise {kind}('expected a, found b')") == (status, "\nerror: expected a, found b\n")
+
+
+def test_ctrl_c_is_one_line() -> None:
+    status, message = end_of("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    assert status != 0
+    assert message == "\ninterrupted\n"
+
+
+def test_a_mistake_of_the_project_s_keeps_its_traceback() -> None:
+    status, message = end_of("1 / 0")
+    assert status == 1
+    assert message.startswith("Traceback") and message.endswith("ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.parametrize("stage", ["download", "render", "build", "train", "evaluate"])
+def test_every_stage_handles_errors_before_it_imports_torch(stage: str) -> None:
+    program = (
+        "import sys, runpy\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name in ('torch', 'matplotlib', 'pandas', 'sklearn') and 'stages.lib.errors' not in sys.modules:\n"
+        "            raise SystemExit(f'{name} comes before stages.lib.errors')\n"
+        "        if name == 'torch': raise SystemExit(0)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        f"runpy.run_module('stages.{stage}', run_name='__main__')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

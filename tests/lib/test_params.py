@@ -1,0 +1,97 @@
+from pathlib import Path
+
+from stages.lib import params
+from stages.lib.errors import PipelineError
+
+import pytest
+import yaml
+
+DEFAULTS = Path("params.yaml").read_text()
+
+
+def load(folder: Path, text: str) -> params.Params:
+    (folder / "params.yaml").write_text(text)
+    return params.load(folder / "params.yaml")
+
+
+def test_the_defaults_are_the_notebook_s() -> None:
+    settings = params.load()
+    assert (settings.seed, settings.epochs, settings.lr, settings.batch_size, settings.hidden_units) == (
+        0, 17, 0.1, 100, 20,
+    )  # fmt: skip
+
+
+def test_every_line_has_a_comment_and_every_setting_a_line() -> None:
+    assert all("  # " in line for line in DEFAULTS.splitlines())
+    assert list(yaml.safe_load(DEFAULTS)) == list(params.Params.model_fields)
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
+    assert load(tmp_path, DEFAULTS.replace("lr: 0.1", "lr: 1e-3")).lr == 0.001
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("lr: 0", "lr: 0 is not a finite number above 0"),
+        ("lr: .nan", "lr: nan is not a finite number above 0"),
+        ("lr: .inf", "lr: inf is not"),
+        ("lr: fast", "lr: 'fast' is not"),
+        ("lr: true", "lr: True is not"),
+        ("lr:", "lr: nothing is not"),
+        ("lr: [0.1, 0.2]", r"lr: \[0.1, 0.2\] is not"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_allowed(tmp_path: Path, line: str, expected: str) -> None:
+    with pytest.raises(PipelineError, match=expected):
+        load(tmp_path, DEFAULTS.replace("lr: 0.1", line))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("epochs: 17", "epochs: 0"),
+        ("epochs: 17", "epochs: 1.5"),
+        ("epochs: 17", "epochs: yes"),
+        ("batch_size: 100", "batch_size: -1"),
+        ("momentum: 0.0", "momentum: 1.0"),
+        ("seed: 0", "seed: 9223372036854775808"),
+        ("model: sequential", "model: Sequential"),
+        ("dataset: mnist", "dataset: cifar"),
+        ("device: cpu", "device: gpu"),
+    ],
+)
+def test_out_of_range_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    assert old in DEFAULTS
+    with pytest.raises(PipelineError, match=f"{new.split(':')[0]}: .* is not "):
+        load(tmp_path, DEFAULTS.replace(old, new))
+
+
+def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
+    broken = DEFAULTS.replace("lr: 0.1", "learning: 1").replace("seed: 0", "seed: x").replace("epochs:", "epoch:")
+    with pytest.raises(PipelineError) as caught:
+        load(tmp_path, broken)
+    for problem in ("lr is missing", "seed: 'x'", "'epoch' is not a setting; did you mean epochs?", "'learning' is"):
+        assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "holds nothing"),
+        ("- lr", r"holds \['lr'\]"),
+        ("lr: [", "not readable as YAML"),
+        ("lr: !!python/object:os.system x", "not readable as YAML"),
+        (DEFAULTS + "lr: 0.2\n", "line 14: lr is set twice"),
+        ("1: 2", "line 1: 1 is not a setting's name"),
+        ("? [a]\n: 1", "is not a setting's name"),
+    ],
+)
+def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(PipelineError, match=expected):
+        load(tmp_path, text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="there is no"):
+        params.load(tmp_path / "params.yaml")

@@ -1,0 +1,92 @@
+import os
+from contextlib import chdir
+from pathlib import Path
+
+from stages.lib import resume
+
+import pytest
+import torch
+from torch import nn
+
+SETTINGS = {"lr": 0.1, "momentum": 0.5, "epochs": 3}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path):
+    with chdir(tmp_path):
+        yield tmp_path
+
+
+def training() -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A network after one step with momentum, so that the optimizer has a state."""
+    network = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5)
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return network, optimizer
+
+
+def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    optimizer.zero_grad()
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def test_the_next_step_is_the_same_after_restoring() -> None:
+    saved, restored = training(), training()
+    resume.save("key", *saved, [0.5, 0.4])
+    assert resume.restore("key", 3, *restored) == [0.5, 0.4]
+    assert all(torch.equal(*pair) for pair in zip(step(*saved), step(*restored), strict=True))
+
+
+def test_nothing_kept_or_too_many_epochs_is_a_start_from_the_beginning() -> None:
+    assert resume.restore("key", 3, *training()) == []
+    resume.save("key", *training(), [0.5, 0.4])
+    assert resume.restore("key", 1, *training()) == []
+
+
+@pytest.mark.parametrize("position", [0, 40, 500, -1])
+def test_a_damaged_state_is_ignored_with_a_line(position: int, capsys: pytest.CaptureFixture[str]) -> None:
+    resume.save("key", *training(), [0.5])
+    content = bytearray((resume.FOLDER / "key").read_bytes())
+    content[position] ^= 1
+    (resume.FOLDER / "key").write_bytes(content)
+    network, optimizer = training()
+    before = network.weight.clone()
+    assert resume.restore("key", 3, network, optimizer) == []
+    assert torch.equal(network.weight, before)
+    assert "damaged or of another training" in capsys.readouterr().out
+
+
+def test_a_state_under_another_s_name_is_ignored(capsys: pytest.CaptureFixture[str]) -> None:
+    resume.save("key", *training(), [0.5])
+    (resume.FOLDER / "key").rename(resume.FOLDER / "other")
+    assert resume.restore("other", 3, *training()) == []
+    assert "of another training" in capsys.readouterr().out
+
+
+def test_old_states_go() -> None:
+    for index in range(resume.KEPT + 3):
+        resume.save(f"key{index}", *training(), [0.5])
+        os.utime(resume.FOLDER / f"key{index}", ns=(index, index))
+    resume.save("key0", *training(), [0.5])
+    kept = {path.name for path in resume.FOLDER.iterdir()}
+    assert kept == {"key0", *(f"key{index}" for index in range(resume.KEPT + 3)[-resume.KEPT + 1 :])}
+
+
+def test_the_fingerprint_depends_on_all_but_the_number_of_epochs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "data").write_bytes(b"a")
+    key = resume.fingerprint(SETTINGS, [Path("data")])
+    assert resume.fingerprint(SETTINGS | {"epochs": 9}, [Path("data")]) == key
+    assert resume.fingerprint(SETTINGS | {"lr": 0.2}, [Path("data")]) != key
+    (folder / "data").write_bytes(b"b")
+    assert resume.fingerprint(SETTINGS, [Path("data")]) != key
+    (folder / "data").write_bytes(b"a")
+    assert resume.fingerprint(SETTINGS, [Path("data")]) == key
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "0.4")
+        assert resume.fingerprint(SETTINGS, [Path("data")]) != key
+    read = resume.data.read
+    monkeypatch.setattr(resume.data, "read", lambda path: read(path) + (b"#" if path.name == "resume.py" else b""))
+    assert resume.fingerprint(SETTINGS, [Path("data")]) != key

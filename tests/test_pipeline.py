@@ -1,0 +1,132 @@
+"""The whole pipeline under DVC, on the embedded digits, as a user runs it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent
+SETTINGS = {"dataset": "digits", "batch_size": 10, "epochs": 2}
+NO_MIRROR = {
+    "MNIST_MIRROR": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+}
+
+
+class Project:
+    """A copy of the project's own files in a Git repository with a first commit, and without any result."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        files = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True).split()
+        for name in files:
+            if not name.startswith(("tests/", "metrics/", "plots/", "dvc.lock")) and (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        values = yaml.safe_load((folder / "params.yaml").read_text()) | settings
+        (folder / "params.yaml").write_text(yaml.safe_dump(values))
+        self.run("git", "init", "-q")
+        self.commit("first")
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qm", message)
+
+    def run(self, *command: str, status: int | None = 0, **environment: str) -> str:
+        """The output, stdout and stderr together, of a command that must end with `status` (None: not 0)."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        result = subprocess.run(
+            command, cwd=self.folder, env=os.environ | {"PATH": path} | environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert result.returncode == status or (status is None and result.returncode != 0), result.stdout
+        return result.stdout
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+
+def stages_run(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage ")]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project on the digits, after `dvc repro` and a commit of its results."""
+    project = Project(tmp_path_factory.mktemp("project"), **SETTINGS)
+    assert sorted(stages_run(project.run("dvc", "repro"))) == ["build", "download", "evaluate", "render", "train"]
+    project.commit("results")
+    return project
+
+
+def test_a_second_run_does_nothing_and_git_sees_no_change(project: Project) -> None:
+    assert "up to date" in project.run("dvc", "repro")
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+def test_another_learning_rate_trains_and_evaluates_only_and_the_way_back_runs_nothing(project: Project) -> None:
+    before = project.read("plots/loss.csv")
+    assert stages_run(project.run("dvc", "exp", "run", "-S", "lr=0.05")) == ["train", "evaluate"]
+    assert project.read("plots/loss.csv") != before
+    assert stages_run(project.run("dvc", "exp", "run", "-S", "lr=0.1")) == []
+    assert project.read("plots/loss.csv") == before
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+def test_the_model_s_wording_changes_no_loss_but_the_seed_does(project: Project) -> None:
+    before = project.read("plots/loss.csv")
+    project.run("dvc", "exp", "run", "-S", "model=functional")
+    assert project.read("plots/loss.csv") == before
+    assert list(json.loads(project.read("metrics/model.json"))["layers"]) == ["hidden_linear", "output_linear"]
+    assert stages_run(project.run("dvc", "exp", "run", "-S", "model=sequential", "-S", "seed=1")) == [
+        "build", "train", "evaluate",
+    ]  # fmt: skip
+    assert project.read("plots/loss.csv") != before
+    project.run("dvc", "exp", "run", "-S", "seed=0", "-S", "epochs=3")
+    assert project.read("plots/loss.csv").startswith(before)
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "checkout", "-q")
+
+
+def test_the_queue_runs_without_downloading_again(project: Project) -> None:
+    project.run("dvc", "exp", "run", "--queue", "-S", "lr=0.2,0.3")
+    project.run("dvc", "queue", "start", "-j", "1", **NO_MIRROR)
+    deadline = time.monotonic() + 300
+    while (status := project.run("dvc", "queue", "status")).count("Success") < 2:
+        assert "Failed" not in status and time.monotonic() < deadline, status
+        time.sleep(1)
+
+
+def test_the_charts_have_no_errors_and_come_once(project: Project) -> None:
+    shown = json.loads(project.run("dvc", "plots", "show", "--json"))
+    assert "errors" not in shown
+    names = list(shown["data"])
+    declared = yaml.safe_load(project.read("dvc.yaml"))
+    pictures = [next(iter(plot)) for stage in declared["stages"].values() for plot in stage.get("plots", [])]
+    charts = [next(iter(plot)) for plot in declared["plots"]]
+    assert sorted(names) == sorted(pictures + charts)
+
+
+def test_without_a_mirror_make_run_falls_back_and_repro_says_what_to_do(tmp_path: Path) -> None:
+    project = Project(tmp_path, epochs=1)
+    failed = project.run("dvc", "repro", status=None, **NO_MIRROR)
+    assert "no mirror of MNIST can be reached" in failed and "http://127.0.0.1:9/" in failed
+    assert "Traceback" not in failed
+    shown = project.run(sys.executable, "-m", "tools.run", **NO_MIRROR)
+    assert "running the same stages on the embedded digits" in shown
+    assert json.loads(project.read("metrics/test.json"))["total"] == 297
+
+
+def test_nothing_else_makes_run_fall_back(tmp_path: Path) -> None:
+    project = Project(tmp_path, lr=-1)
+    shown = project.run(sys.executable, "-m", "tools.run", status=None, **NO_MIRROR)
+    assert "lr: -1 is not a finite number above 0" in shown
+    assert "digits" not in shown
