@@ -46,14 +46,19 @@ def train_epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if not math.isfinite(loss.item()):
-            lr = optimizer.param_groups[0]["lr"]
-            raise PipelineError(
-                f"training diverged: the loss is {loss} in epoch {epoch}, step {step}, lr {lr}; lower lr"
-            )
+        if not loss.item() < DIVERGED:  # NaN, too, is not
+            raise diverged(loss.item(), epoch, step, optimizer.param_groups[0]["lr"])
         loss_sum += loss.item() * len(labels)
         n += len(labels)
     return loss_sum / n
+
+
+def diverged(loss: float, epoch: int, step: int, lr: float) -> PipelineError:
+    """The error that says where training went wrong and what to do."""
+    return PipelineError(
+        f"training diverged: expected a loss around {math.log(10):.1f} or less, found {loss:g} "
+        f"in epoch {epoch}, step {step}, with lr {lr:g}; lower lr"
+    )
 
 
 def available(device: str) -> torch.device:

@@ -7,7 +7,6 @@ finite parameters: a checkpoint may come from a stranger, or from before a setti
 import io
 import pickle
 import struct
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def decode(file: bytes, name: str | Path) -> dict[str, Any]:
 
     Raises PipelineError, which calls the file `name`, if it is damaged or holds more than tensors, strings and numbers.
     """
-    if not zipfile.is_zipfile(io.BytesIO(file)):  # torch.load would try older formats, bare pickles among them
+    if not file.startswith(b"PK"):  # torch.load would try older formats, bare pickles among them
         raise PipelineError(f"{name} is damaged or no checkpoint: not a zip archive as torch.save writes it")
     try:
         content = torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)

@@ -2,23 +2,12 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from stages.lib.errors import PipelineError
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-
-def _refuse_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a truth value is not a number")
-    return value
-
-
-# PyYAML reads `1e-3` as a string, so numbers may come as text; but `true` is not 1.
-Whole = Annotated[int, BeforeValidator(_refuse_bool)]
-Real = Annotated[float, BeforeValidator(_refuse_bool)]
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class Params(BaseModel):
@@ -27,20 +16,20 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     dataset: Literal["mnist", "digits"] = Field(description="mnist or digits")
-    seed: Whole = Field(ge=0, lt=2**63, description="a whole number from 0 to 2^63 - 1")
+    seed: int = Field(ge=0, lt=2**63, description="a whole number from 0 to 2^63 - 1")
     model: Literal["sequential", "ordered", "module", "functional"] = Field(
         description="sequential, ordered, module or functional"
     )
-    hidden_units: Whole = Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")
-    batch_size: Whole = Field(ge=1, le=60_000, description="a whole number from 1 to 60,000")
-    epochs: Whole = Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")
-    lr: Real = Field(gt=0, description="a finite number above 0")
-    momentum: Real = Field(ge=0, lt=1, description="a number from 0 to below 1")
+    hidden_units: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")
+    batch_size: int = Field(ge=1, le=60_000, description="a whole number from 1 to 60,000")
+    epochs: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")
+    lr: float = Field(gt=0, description="a finite number above 0")
+    momentum: float = Field(ge=0, lt=1, description="a number from 0 to below 1")
     numerics: Literal["portable", "native"] = Field(description="portable or native")
     device: Literal["cpu", "cuda", "mps"] = Field(description="cpu, cuda or mps")
-    row_images: Whole = Field(ge=1, le=20, description="a whole number from 1 to 20")
-    images_per_class: Whole = Field(ge=1, le=20, description="a whole number from 1 to 20")
-    mistakes: Whole = Field(ge=1, le=60, description="a whole number from 1 to 60")
+    row_images: int = Field(ge=1, le=20, description="a whole number from 1 to 20")
+    images_per_class: int = Field(ge=1, le=20, description="a whole number from 1 to 20")
+    mistakes: int = Field(ge=1, le=60, description="a whole number from 1 to 60")
 
     def initial(self) -> dict[str, str | int]:
         """The settings that shape the initial weights."""
@@ -58,21 +47,20 @@ class Params(BaseModel):
         }
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader keeps the last of two equal keys in silence; this one refuses them."""
+class _UniqueKeyLoader(yaml.BaseLoader):
+    """Reads every value as text, which pydantic turns into a number or refuses, and refuses a key that comes twice.
+
+    YAML's own numbers would surprise: PyYAML takes `1e-3` for text, `yes` for true and `1:30` for 90.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if not isinstance(key, str):
-                raise PipelineError(
-                    f"params.yaml, line {key_node.start_mark.line + 1}: {key!r} is not a setting's name"
-                )
+                raise PipelineError(f"params.yaml, line {line}: {key!r} is not a setting's name")
             if key in mapping:
-                raise PipelineError(
-                    f"params.yaml, line {key_node.start_mark.line + 1}: {key} is set twice; keep one of the lines"
-                )
+                raise PipelineError(f"params.yaml, line {line}: {key} is set twice; keep one of the lines")
             mapping[key] = self.construct_object(value_node, deep=True)
         return mapping
 
@@ -95,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except FileNotFoundError:
         raise PipelineError(f"there is no {path} here; run from the project's root, or `git checkout {path}`") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PipelineError(f"{path} is not readable as YAML; expected lines like `lr: 0.1`. {error}") from None
     if not isinstance(values, dict):
         raise PipelineError(f"{path} should hold lines like `lr: 0.1`, but holds {_short(values)}")
@@ -115,5 +103,6 @@ def _explain(problem: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
+    text = "nothing" if value in (None, "") else str(value)
+    text = text if text.isprintable() else repr(text)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -17,7 +17,7 @@ def test_what_the_user_can_mend_is_one_message(kind: str, status: int) -> None:
 
 
 def test_ctrl_c_is_one_line() -> None:
-    status, message = end_of("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    status, message = end_of("import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)")
     assert status != 0
     assert message == "\ninterrupted\n"
 

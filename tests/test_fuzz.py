@@ -1,0 +1,139 @@
+"""Whatever a file holds, reading it gives a value or one of the project's own errors."""
+
+import io
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from stages.lib import checkpoint, data, params
+from stages.lib.errors import PipelineError
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+DEFAULTS = yaml.safe_load(Path("params.yaml").read_text())
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+# The same cases in every run, without a time limit, since the machine may be busy.
+many = settings(
+    max_examples=1_000, derandomize=True, deadline=None, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+
+
+def network() -> nn.Module:
+    return nn.Linear(2, 1)
+
+
+STATE = {"settings": {"lr": 0.1}, "state": {"weight": torch.ones(1, 2), "bias": torch.ones(1)}}
+GOOD = checkpoint.encode(STATE)
+
+
+def mutated(content: bytes, edits: list[tuple[int, int]], kept: int) -> bytes:
+    """Some bytes set to others, and the end cut off."""
+    changed = bytearray(content)
+    for position, byte in edits:
+        changed[position % len(changed)] = byte
+    return bytes(changed[: len(changed) - kept % len(changed)])
+
+
+EDITS = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=5)
+
+
+@many
+@given(changes=st.dictionaries(st.sampled_from([*DEFAULTS]) | st.text(max_size=8), VALUES, max_size=4))
+def test_settings_of_any_kind(changes: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(DEFAULTS | changes), encoding="utf-8")
+    try:
+        loaded = params.load(path)
+    except PipelineError as error:
+        # One message that names each bad key's value, on lines of readable length.
+        assert len(str(error).splitlines()) <= len(changes) + 1
+        return
+    assert loaded.epochs >= 1 and 0 < loaded.lr < float("inf") and 0 <= loaded.momentum < 1
+    assert changes.keys() <= DEFAULTS.keys()
+
+
+@many
+@given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+@example(content=b"lr: &a [*a]")
+@example(content=b"a: !!python/object/apply:os.system [x]")
+@example(content=b"<<: {lr: 1}")
+@example(content=b"? {a: 1}\n: 2")
+@example(content=b"a: 2024-99-99")
+@example(content=b"[" * 60)
+def test_settings_of_any_bytes(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(PipelineError):
+        params.load(path)
+
+
+@many
+@given(shape=st.lists(st.integers(0, 3), max_size=4), edits=EDITS, kept=st.integers(0, 40))
+def test_idx_files_with_any_damage(shape: list[int], edits: list[tuple[int, int]], kept: int) -> None:
+    array = np.arange(int(np.prod(shape)), dtype=np.uint8).reshape(shape)
+    with suppress(PipelineError):
+        found = data.decode_idx(mutated(data.encode_idx(array), edits, kept))
+        assert found.dtype == np.uint8
+
+
+@many
+@given(content=st.binary(max_size=80))
+def test_idx_files_of_any_bytes(content: bytes) -> None:
+    with suppress(PipelineError):
+        data.decode_idx(content)
+
+
+@many
+@given(edits=EDITS, kept=st.integers(0, 10**6) | st.just(0))
+def test_checkpoints_with_any_damage(edits: list[tuple[int, int]], kept: int, tmp_path: Path) -> None:
+    path, target = tmp_path / "a.pt", network()
+    path.write_bytes(mutated(GOOD, edits, kept))
+    with warnings.catch_warnings(), suppress(PipelineError):
+        warnings.simplefilter("ignore")  # torch's, of pickle protocols
+        checkpoint.load(path, target, STATE["settings"])
+        assert all(parameter.isfinite().all() for parameter in target.parameters())
+
+
+@many
+@given(edits=EDITS)
+def test_checkpoints_with_a_damaged_pickle_in_a_sound_archive(edits: list[tuple[int, int]], tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(with_pickle(lambda content: mutated(content, edits, 0)))
+    with warnings.catch_warnings(), suppress(PipelineError):
+        warnings.simplefilter("ignore")
+        checkpoint.load(path, network(), STATE["settings"])
+
+
+def with_pickle(change: Any) -> bytes:
+    """The good checkpoint with its pickle changed and the checksums of the archive right again."""
+    buffer = io.BytesIO()
+    reader = torch._C.PyTorchFileReader(io.BytesIO(GOOD))
+    writer = torch._C.PyTorchFileWriter(buffer)
+    for name in reader.get_all_records():
+        if name not in ("version", ".data/serialization_id", "byteorder"):
+            content = reader.get_record(name)
+            content = change(content) if name == "data.pkl" else content
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+    return buffer.getvalue()
+
+
+@many
+@given(content=st.dictionaries(st.sampled_from(["settings", "state", "x"]), VALUES, max_size=3) | VALUES)
+def test_checkpoints_of_any_content(content: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(checkpoint.encode(content))
+    with pytest.raises(PipelineError):
+        checkpoint.load(path, network(), STATE["settings"])
