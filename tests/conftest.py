@@ -7,12 +7,12 @@ from contextlib import chdir
 from pathlib import Path
 
 from stages.lib import data, mirrors
+from tests.project import ROOT
 
 import numpy as np
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
 SMALL = {"dataset": "digits", "epochs": 2, "batch_size": 400, "momentum": 0.5, "hidden_units": 7, "mistakes": 5}
 
 

@@ -7,12 +7,9 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 
 from stages.lib import params, resume
+from tests.project import ROOT, STAGES, declared
 
 import pytest
-import yaml
-
-ROOT = Path(__file__).parent.parent
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def project_imports(path: Path) -> set[Path]:
@@ -31,13 +28,6 @@ def project_imports(path: Path) -> set[Path]:
             paths = {Path(*name.split(".")).with_suffix(".py") for name in names}
             waiting += [imported for imported in paths - found if (ROOT / imported).exists()]
     return found
-
-
-def declared(stage: str, kind: str) -> set[str]:
-    """The paths under `deps`, or under `outs`, `metrics` and `plots`, of a stage."""
-    kinds = ("deps",) if kind == "deps" else ("outs", "metrics", "plots")
-    entries = [entry for each in kinds for entry in STAGES[stage].get(each, [])]
-    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
 
 
 recording: list[tuple[str, str]] | None = None

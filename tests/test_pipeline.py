@@ -1,57 +1,22 @@
 """The whole pipeline under DVC, on the embedded digits, as a user runs it."""
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+from tests.project import Project
 
 import pytest
 import yaml
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parent.parent
 SETTINGS = {"dataset": "digits", "batch_size": 10, "epochs": 2}
 NO_MIRROR = {
     "MNIST_MIRROR": "http://127.0.0.1:9",
     "http_proxy": "http://127.0.0.1:9",
     "https_proxy": "http://127.0.0.1:9",
 }
-
-
-class Project:
-    """A copy of the project's own files in a Git repository with a first commit, and without any result."""
-
-    def __init__(self, folder: Path, **settings: object) -> None:
-        self.folder = folder
-        files = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True).split()
-        for name in files:
-            if not name.startswith(("tests/", "metrics/", "plots/", "dvc.lock")) and (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        values = yaml.safe_load((folder / "params.yaml").read_text()) | settings
-        (folder / "params.yaml").write_text(yaml.safe_dump(values))
-        self.run("git", "init", "-q")
-        self.commit("first")
-
-    def commit(self, message: str) -> None:
-        self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qm", message)
-
-    def run(self, *command: str, status: int | None = 0, **environment: str) -> str:
-        """The output, stdout and stderr together, of a command that must end with `status` (None: not 0)."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        result = subprocess.run(
-            command, cwd=self.folder, env=os.environ | {"PATH": path} | environment,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert result.returncode == status or (status is None and result.returncode != 0), result.stdout
-        return result.stdout
-
-    def read(self, name: str) -> bytes:
-        return (self.folder / name).read_bytes()
 
 
 def stages_run(output: str) -> list[str]:

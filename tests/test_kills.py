@@ -1,0 +1,122 @@
+"""Kill the pipeline at random moments: what comes after must be the bytes of a run that was never killed.
+
+The moments come from a seed, which each failure names with the moment, so that it can be repeated.
+"""
+
+import hashlib
+import importlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import chdir, suppress
+from pathlib import Path
+
+from stages.lib import resume
+from tests.project import STAGES, Project, declared
+
+import pytest
+
+SEED = 20
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+
+
+def results(folder: Path) -> dict[str, str]:
+    """The hash of every file under the folders of the stages' outputs."""
+    paths = [path for name in ("data", "models", "metrics", "plots") for path in (folder / name).rglob("*")]
+    files = [path for path in paths if path.is_file() and path.suffix != ".partial"]
+    return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+
+
+def start(stage: str) -> int:
+    """The process id of a copy of this process, with everything imported, that runs one stage."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(1, 2)
+            importlib.import_module(f"stages.{stage}").main()
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+
+@pytest.mark.parametrize("kill", range(60))
+def test_a_stage_killed_at_any_moment(kill: int, small: Path, tmp_path: Path, run_stages) -> None:
+    chance = random.Random(f"{SEED} {kill}")
+    stage, moment, how = chance.choice([*STAGES]), chance.random(), chance.choice(SIGNALS)
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    with chdir(tmp_path):
+        if stage == "train":  # more epochs than the other tests need, so that kills come in the middle of them
+            run_stages(epochs=12)
+        began = time.monotonic()
+        os.waitpid(start(stage), 0)
+        whole, expected = time.monotonic() - began, results(tmp_path)
+        clear(stage)
+
+        pid = start(stage)
+        time.sleep(moment * whole)
+        os.kill(pid, how)
+        os.waitpid(pid, 0)
+        told = f"seed {SEED}, kill {kill}: {stage}, {how.name} at {moment:.0%} of {whole:.2f} s"
+        assert results(tmp_path).items() <= expected.items(), f"{told} left a result that is no whole one"
+        os.waitpid(start(stage), 0)
+        assert results(tmp_path) == expected, told
+
+
+def clear(stage: str) -> None:
+    """Delete what a stage writes, as DVC does before it runs one, and what it could go on from."""
+    shutil.rmtree(resume.FOLDER, ignore_errors=True)
+    for output in declared(stage, "outs"):
+        shutil.rmtree(output) if Path(output).is_dir() else Path(output).unlink()
+
+
+@pytest.mark.slow
+def test_dvc_killed_at_any_moment(tmp_path: Path) -> None:
+    project = Project(tmp_path, dataset="digits", batch_size=10, epochs=2)
+    began = time.monotonic()
+    project.run("dvc", "repro")
+    whole, expected = time.monotonic() - began, results(tmp_path)
+    lock = project.read("dvc.lock")
+    project.commit("results")
+    chance = random.Random(SEED)
+    for kill in range(6):
+        how, moment = chance.choice(SIGNALS), chance.random()
+        for path in [*expected, "dvc.lock"]:
+            (tmp_path / path).unlink(missing_ok=True)
+        for folder in (".dvc/cache", resume.FOLDER):
+            shutil.rmtree(tmp_path / folder, ignore_errors=True)
+        process = subprocess.Popen(
+            ["dvc", "repro"], cwd=tmp_path, env=project.environment, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(moment * whole)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        process.wait()
+        project.run("dvc", "repro")
+        told = f"seed {SEED}, kill {kill}: {how.name} at {moment:.0%}"
+        assert {path: results(tmp_path).get(path) for path in expected} == expected, told
+        assert project.read("dvc.lock") == lock, told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_ctrl_c_ends_a_stage_soon_and_with_one_line(stage: str, small: Path, tmp_path: Path) -> None:
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"stages.{stage}"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    if process.returncode != 0:  # else it was done before
+        assert errors.splitlines()[-1] == "interrupted"
+        assert "Traceback" not in errors
