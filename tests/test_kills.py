@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -26,18 +27,24 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 def results(folder: Path) -> dict[str, str]:
     """The hash of every file under the folders of the stages' outputs."""
-    paths = [path for name in ("data", "models", "metrics", "plots") for path in (folder / name).rglob("*")]
-    files = [path for path in paths if path.is_file() and path.suffix != ".partial"]
+    paths = [path for name in ("data", "models", "metrics", "plots") for path in files_of(folder / name)]
+    files = [path for path in paths if path.suffix != ".partial"]
     return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
 
 
-def start(stage: str) -> int:
-    """The process id of a copy of this process, with everything imported, that runs one stage."""
+def start(stage: str, longest_file: int | None = None) -> int:
+    """The process id of a copy of this process, with everything imported, that runs one stage.
+
+    The system kills it in the middle of a write that makes a file longer than `longest_file` bytes.
+    """
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            if longest_file is not None:
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (longest_file, longest_file))
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(1, 2)
             importlib.import_module(f"stages.{stage}").main()
@@ -70,11 +77,32 @@ def test_a_stage_killed_at_any_moment(kill: int, small: Path, tmp_path: Path, ru
         assert results(tmp_path) == expected, told
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_killed_in_the_middle_of_each_write(stage: str, small: Path, tmp_path: Path) -> None:
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    expected = results(small)
+    with chdir(tmp_path):
+        sizes = {path.stat().st_size for output in declared(stage, "outs") for path in files_of(Path(output))}
+        for size in sorted(sizes):
+            clear(stage)
+            _, status = os.waitpid(start(stage, longest_file=size - 1), 0)
+            assert os.WTERMSIG(status) == signal.SIGXFSZ
+            assert results(tmp_path).items() <= expected.items(), f"{stage}, killed at byte {size - 1} of a file"
+        os.waitpid(start(stage), 0)
+        assert results(tmp_path) == expected
+
+
 def clear(stage: str) -> None:
     """Delete what a stage writes, as DVC does before it runs one, and what it could go on from."""
     shutil.rmtree(resume.FOLDER, ignore_errors=True)
     for output in declared(stage, "outs"):
-        shutil.rmtree(output) if Path(output).is_dir() else Path(output).unlink()
+        for path in files_of(Path(output)):
+            path.unlink()
+
+
+def files_of(output: Path) -> list[Path]:
+    """An output that is a file, or the files of one that is a folder."""
+    return [path for path in [output, *output.rglob("*")] if path.is_file()]
 
 
 @pytest.mark.slow
