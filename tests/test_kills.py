@@ -116,10 +116,11 @@ def test_dvc_killed_at_any_moment(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     for kill in range(6):
         how, moment = chance.choice(SIGNALS), chance.random()
-        for path in [*expected, "dvc.lock"]:
-            (tmp_path / path).unlink(missing_ok=True)
-        for folder in (".dvc/cache", resume.FOLDER):
-            shutil.rmtree(tmp_path / folder, ignore_errors=True)
+        with chdir(tmp_path):
+            for stage in STAGES:
+                clear(stage)
+            Path("dvc.lock").unlink()
+            shutil.rmtree(".dvc/cache")
         process = subprocess.Popen(
             ["dvc", "repro"], cwd=tmp_path, env=project.environment, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
