@@ -1,0 +1,56 @@
+"""Fresh copies of the project in which the pipeline runs cold, so that runs under other circumstances can be compared."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.lib.errors import PipelineError
+from tools import outputs
+
+REPRO = ["dvc", "repro"]
+LOG_SHOWN = 4_000  # characters
+
+
+def make(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Copy what Git tracks or would track, as it is here, into a new repository with these settings and no results."""
+    names = subprocess.check_output(["git", "ls-files", "-coz", "--exclude-standard"]).decode().split("\0")
+    for name in names:
+        if Path(name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(name, folder / name)
+    changed = yaml.safe_load((folder / "params.yaml").read_text()) | settings
+    (folder / "params.yaml").write_text(yaml.safe_dump(changed))
+    git = ["git", "-c", "user.name=replica", "-c", "user.email=replica@localhost"]
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+
+
+def run(folder: Path, command: Sequence[str] = REPRO, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command in the copy, with this Python's folder first on PATH; returns all it printed.
+
+    Raises PipelineError with the end of that if it fails.
+    """
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PATH": path} | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if result.returncode != 0:
+        raise PipelineError(f"{' '.join(command)} failed in {folder}; it ended with\n{result.stdout[-LOG_SHOWN:]}")
+    return result.stdout
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The MD5 of every output that a finished run in the copy recorded, taken from the files."""
+    return outputs.found(outputs.recorded((folder / "dvc.lock").read_text()), folder)
