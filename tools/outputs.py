@@ -23,8 +23,8 @@ def md5(path: Path) -> str:
     """The MD5 of a file; of a folder that of DVC's list of its files, with the suffix .dir."""
     if not path.is_dir():
         return md5_of(path.read_bytes())
-    files = [{"md5": md5(file), "relpath": file.relative_to(path).as_posix()} for file in path.rglob("*")]
-    files.sort(key=lambda file: file["relpath"])
+    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    files = [{"md5": md5(path / name), "relpath": name} for name in names]
     return md5_of(json.dumps(files).encode()) + ".dir"
 
 

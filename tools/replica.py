@@ -1,4 +1,4 @@
-"""Fresh copies of the project in which the pipeline runs cold, so that runs under other circumstances can be compared."""
+"""Fresh copies of the project in which the pipeline runs cold, to compare runs under other circumstances."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def run(folder: Path, command: Sequence[str] = REPRO, environment: Mapping[str, 
     result = subprocess.run(
         command,
         cwd=folder,
-        env=os.environ | {"PATH": path} | (environment or {}),
+        env={**os.environ, "PATH": path, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -54,3 +54,36 @@ def run(folder: Path, command: Sequence[str] = REPRO, environment: Mapping[str, 
 def hashes(folder: Path) -> dict[str, str]:
     """The MD5 of every output that a finished run in the copy recorded, taken from the files."""
     return outputs.found(outputs.recorded((folder / "dvc.lock").read_text()), folder)
+
+
+def difference(expected: Path, found: Path) -> str:
+    """The first output, in the order of the stages, in which two copies differ, and where; empty if none does."""
+    before, now = hashes(expected), hashes(found)
+    for path in before | now:
+        if path not in before or path not in now:
+            return f"{path} is only in {expected if path in before else found}"
+        if before[path] != now[path]:
+            return first_difference(expected, found, path)
+    return ""
+
+
+def first_difference(expected: Path, found: Path, path: str) -> str:
+    """Where a file, or the first file of a folder, differs: the line if it is text, else the byte."""
+    for file in sorted((expected / path).rglob("*")) or [expected / path]:
+        other = found / file.relative_to(expected)
+        if file.is_file() and other.is_file() and file.read_bytes() != other.read_bytes():
+            return f"{other.relative_to(found)} differs: {_where(file.read_bytes(), other.read_bytes())}"
+    return f"{path} differs: it has other files"
+
+
+def _where(before: bytes, now: bytes) -> str:
+    differing = (i for i, (old, new) in enumerate(zip(before, now, strict=False)) if old != new)
+    position = next(differing, min(len(before), len(now)))
+    try:
+        lines = [content.decode().splitlines() for content in (before, now)]
+    except UnicodeDecodeError:
+        expected, found = (content[position : position + 1].hex() or "the end" for content in (before, now))
+        return f"byte {position:,} of {len(before):,} should be {expected}, is {found}"
+    line = before.count(b"\n", 0, position)
+    expected, found = ((text[line : line + 1] or ["the end"])[0] for text in lines)
+    return f"line {line + 1} should be `{expected}`, is `{found}`"
