@@ -35,15 +35,15 @@ def emulator(folder: Path, model: str) -> Path:
     return folder
 
 
-def hashes(folder: Path, model: str, settings: dict[str, Any]) -> dict[str, str]:
-    """Run the whole pipeline in a fresh copy as `model`; the MD5 of each output."""
+def compute(folder: Path, model: str, settings: dict[str, Any]) -> Path:
+    """Run the whole pipeline as `model` in a fresh copy; returns the copy."""
     replica.make(folder / "project", settings)
     environment = {}
     if model != HERE:
         path = [emulator(folder / "bin", model), Path(sys.executable).parent]
         environment["PATH"] = ":".join([*map(str, path), os.environ["PATH"]])
     replica.run(folder / "project", environment=environment)
-    return replica.hashes(folder / "project")
+    return folder / "project"
 
 
 def table(results: dict[str, dict[str, str]]) -> str:
@@ -56,22 +56,31 @@ def table(results: dict[str, dict[str, str]]) -> str:
     return outputs.markdown(rows)
 
 
-def main() -> None:
-    settings = SETTINGS | {
-        name: yaml.safe_load(value) for name, equals, value in (word.partition("=") for word in sys.argv[1:]) if equals
-    }
-    models = [HERE, *([word for word in sys.argv[1:] if "=" not in word] or MODELS)]
+def verify(models: list[str], settings: dict[str, Any]) -> None:
+    """Compare `models` with this processor, one for each CPU at a time; raises PipelineError if bytes differ."""
     if shutil.which(QEMU) is None:
-        raise PipelineError(
-            f"there is no {QEMU} here to emulate other processors; on Debian: apt-get install qemu-user"
-        )
+        raise PipelineError(f"there is no {QEMU} to emulate other processors; on Debian: apt-get install qemu-user")
     with TemporaryDirectory() as folder, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        runs = {model: pool.submit(hashes, Path(folder, model), model, settings) for model in models}
-        results = {model: future.result() for model, future in runs.items()}
-    print(table(results))
-    if different := [model for model in models if results[model] != results[HERE]]:
-        raise PipelineError(f"verify-cpus: other bytes on {', '.join(different)}")
-    print(f"\nverify-cpus: all {len(results[HERE])} outputs are the same bytes on {', '.join(models)}")
+        runs = {model: pool.submit(compute, Path(folder, model), model, settings) for model in [HERE, *models]}
+        copies = {model: future.result() for model, future in runs.items()}
+        results = {model: replica.hashes(copy) for model, copy in copies.items()}
+        print(table(results))
+        differences = {model: replica.difference(copies[HERE], copy) for model, copy in copies.items()}
+    if problems := [f"other bytes on {model}: {where}" for model, where in differences.items() if where]:
+        raise PipelineError("verify-cpus: " + "\n".join(problems))
+    print(f"\nverify-cpus: all {len(results[HERE])} outputs are the same bytes on {', '.join(results)}")
+
+
+def parse(words: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The models among the arguments, and the settings, such as epochs=2."""
+    pairs = [word.split("=", 1) for word in words if "=" in word]
+    return [word for word in words if "=" not in word] or MODELS, SETTINGS | {
+        name: yaml.safe_load(value) for name, value in pairs
+    }
+
+
+def main() -> None:
+    verify(*parse(sys.argv[1:]))
 
 
 if __name__ == "__main__":
