@@ -1,5 +1,6 @@
 """The errors that a user can mend, and how a stage reports them: one message, no traceback."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -21,6 +22,8 @@ class UnreachableError(PipelineError):
 
 def run(main: Callable[[], None]) -> None:
     """Run a command's `main` and end the process with one message if the user can mend what went wrong."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal's encoding must not fail a stage
     try:
         main()
     except PipelineError as error:
