@@ -6,6 +6,7 @@ promised, it says why and compares the metrics instead.
 
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from stages.lib.errors import PipelineError, run
@@ -16,16 +17,17 @@ def git(*arguments: str) -> bytes:
     return subprocess.check_output(["git", *arguments])
 
 
-def altered(recorded: dict[str, str]) -> list[str]:
+def altered(recorded: dict[str, str]) -> dict[str, str]:
     """A sentence for each output, in the last commit or here, that is not the recorded one before anything runs."""
     committed = set(git("ls-tree", "-rz", "--name-only", "HEAD").decode().split("\0"))
-    problems = []
-    for path, md5 in recorded.items():
-        if path in committed and outputs.md5_of(git("show", f"HEAD:{path}")) != md5:
-            problems.append(f"{path} in the last commit is not the one that dvc.lock records there")
-    for path, md5 in outputs.found(recorded, Path()).items():
-        if md5 != recorded[path]:
-            problems.append(f"{path}, as it was here before this run, was not the recorded one: its MD5 was {md5}")
+    problems = {
+        path: f"{path}, as it was here before this run, was not the recorded one: its MD5 was {md5}"
+        for path, md5 in outputs.found(recorded, Path()).items()
+        if md5 != recorded[path]
+    }
+    for path in committed & set(recorded):
+        if outputs.md5_of(git("show", f"HEAD:{path}")) != recorded[path]:
+            problems[path] = f"{path} in the last commit is not the one that dvc.lock records there"
     return problems
 
 
@@ -38,12 +40,13 @@ def differences(recorded: dict[str, str], here: dict[str, str]) -> list[str]:
     ]
 
 
-def table(recorded: dict[str, str], here: dict[str, str]) -> str:
-    """A line for each output: path, recorded hash, hash here, same or not."""
+def table(recorded: dict[str, str], here: dict[str, str], altered: Collection[str]) -> str:
+    """A line for each output: path, recorded hash, hash here, same or not, and whether it was found altered."""
     rows = [["output", "recorded", "here", "same"]]
     for path in sorted(recorded | here):
         before, now = recorded.get(path, "-"), here.get(path, "-")
-        rows.append([path, before, now, "yes" if before == now else "NO"])
+        same = "yes" if before == now else "NO"
+        rows.append([path, before, now, f"{same}, was ALTERED" if path in altered else same])
     return outputs.markdown(rows)
 
 
@@ -73,10 +76,11 @@ def main() -> None:
     if limits := promise.limits():
         print("The same bytes are not promised here:", *(f"- {reason}" for reason in limits), "", sep="\n")
         print("The table is for information; what counts are the metrics.\n", flush=True)
-    problems = altered(recorded)
+    found_altered = altered(recorded)
     repro()
     here = outputs.found(recorded | outputs.recorded(Path("dvc.lock").read_text()), Path())
-    print(table(recorded, here))
+    print(table(recorded, here, found_altered))
+    problems = [*found_altered.values()]
     problems += compare_metrics() if limits else differences(recorded, here)
     if not limits and git("diff", "HEAD", "--", "dvc.lock"):
         problems.append("dvc.lock of the last commit records other code or settings than those here")

@@ -73,12 +73,14 @@ def test_what_is_recorded_is_reproduced(project: Path, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("path", ["number.csv", "metric.json", "raw/deep/a"])
-def test_an_edited_output_is_named(project: Path, path: str) -> None:
+def test_an_edited_output_is_named(project: Path, path: str, capfd: pytest.CaptureFixture[str]) -> None:
     text = Path(path).read_text()
     Path(path).write_text(text.replace("0.25", "0.26"))
     name = path.split("/")[0]
     with pytest.raises(PipelineError, match=f"{name}, as it was here before this run, was not the recorded one"):
         verify.main()
+    (row,) = [row for row in capfd.readouterr().out.splitlines() if row.startswith(f"| {name} ")]
+    assert row.endswith("| yes, was ALTERED |")
 
 
 def test_an_output_edited_in_the_commit_is_named(project: Path) -> None:
