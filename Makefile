@@ -1,9 +1,10 @@
 # Each recipe is what you could type yourself after `source .venv/bin/activate`.
 PYTHON ?= python3
+BASE ?= HEAD
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run repro test verify
+.PHONY: run repro test verify verify-cpus report
 
 run: $(READY)  ## the pipeline on MNIST; on the embedded digits if no mirror can be reached
 	python -m tools.run
@@ -19,6 +20,13 @@ test: $(READY)  ## all tests; those of the real MNIST need MNIST_MIRROR or a fin
 
 verify: $(READY)  ## run everything again and compare each result with the recorded one
 	python -m tools.verify
+
+verify-cpus: $(READY)  ## the same on emulated processors, on the digits; CPUS="Haswell EPYC-Rome" names others
+	python -m tools.verify_cpus $(CPUS)
+
+report: $(READY)  ## what changed since BASE, in Markdown: metrics and settings
+	dvc metrics diff --md $(BASE)
+	dvc params diff --md $(BASE)
 
 $(READY): requirements.txt
 	rm -rf .venv

@@ -3,6 +3,7 @@
 Ctrl-C ends it with one line. Any other exception is a mistake of the project's and keeps its traceback.
 """
 
+import io
 import sys
 from types import TracebackType
 
@@ -34,3 +35,5 @@ def report(kind: type[BaseException], error: BaseException, traceback: Traceback
 
 
 sys.excepthook = report
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal's encoding must not fail a stage

@@ -19,13 +19,18 @@ PORTABLE = {
 CUBLAS_WORKSPACE = ":4096:8"
 
 
+def has_avx2() -> bool:
+    """Whether the processor has what `portable` needs; asks the processor, not PyTorch's variables."""
+    return bool(torch.cpu.get_capabilities().get("avx2"))
+
+
 def configure(numerics: str) -> None:
     """Fix how torch computes in this process: `portable`, or `native` for the machine's own fastest instructions.
 
     Either way with one thread, since the order of a sum depends on the number of threads, and with deterministic
     algorithms only.
     """
-    if numerics == "portable":
+    if numerics == "portable" and has_avx2():  # PyTorch would believe the variable and die of an illegal instruction
         os.environ.update(PORTABLE)
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE
     torch.set_num_threads(1)

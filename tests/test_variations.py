@@ -1,0 +1,178 @@
+"""The whole pipeline in fresh copies that differ in everything that must not matter: every output is the same bytes.
+
+In the manner of https://reproducible-builds.org/docs/test/: a few runs vary many things at once; if one of them
+gives another byte, each of its variations is tried alone to name the one that matters.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools import replica
+
+import pytest
+
+DIGITS = {"dataset": "digits"}
+ONE_CPU = str(min(os.sched_getaffinity(0)))
+DISORDER = """
+mkdir ../mounted && disorderfs --shuffle-dirents=yes . ../mounted > /dev/null || exit
+(cd ../mounted && "$@"); status=$?
+fusermount -u ../mounted && exit $status
+"""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What is different in a run: environment variables, a command that starts the run, the folder, how DVC runs."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    start: tuple[str, ...] = ()
+    folder: str = "project"
+    command: tuple[str, ...] = ("dvc", "repro")
+
+
+def threads(count: int) -> Variation:
+    return Variation(dict.fromkeys(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"], str(count)))
+
+
+def shell(commands: str) -> tuple[str, ...]:
+    return ("sh", "-ec", commands, "sh")
+
+
+VARIATIONS = {
+    "path": Variation(folder="a long path with spaces, é, ß and 漢字/" * 4 + "project"),
+    "home": Variation({"HOME": "{folder}/home", "XDG_CACHE_HOME": "{folder}/cache", "XDG_CONFIG_HOME": "{folder}/etc"}),
+    "1 thread": threads(1),
+    "2 threads": threads(2),
+    "8 threads": threads(8),
+    "one CPU": Variation(start=("taskset", "--cpu-list", ONE_CPU)),
+    "instructions of PyTorch": Variation({"ATEN_CPU_CAPABILITY": "default"}),
+    "instructions of MKL": Variation({"MKL_CBWR": "AVX2"}),
+    "instructions of NumPy": Variation({"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"}),
+    "instructions of OpenBLAS": Variation({"OPENBLAS_CORETYPE": "Nehalem"}),
+    "hash seed": Variation({"PYTHONHASHSEED": "4711"}),
+    "time zone": Variation({"TZ": "Pacific/Kiritimati"}),
+    "Turkish": Variation({"LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8"}),
+    "ASCII": Variation({"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    "umask": Variation(start=shell('umask 077; exec "$@"')),
+    "date": Variation(start=("faketime", "2031-02-03 04:05:06")),
+    "order of files": Variation(start=shell(DISORDER)),
+    "temporary experiment": Variation(command=shell("dvc exp run --temp --name other; dvc exp apply other")),
+    "queue": Variation(
+        command=shell("dvc exp run --queue --name other; dvc exp run --run-all --jobs 1; dvc exp apply other")
+    ),
+}
+RUNS = {
+    "far away": [
+        "path", "home", "8 threads", "instructions of PyTorch", "instructions of MKL", "hash seed", "time zone",
+        "Turkish", "umask", "date",
+    ],
+    "experiment": ["2 threads", "one CPU", "instructions of NumPy", "ASCII", "temporary experiment"],
+    "queue": ["1 thread", "instructions of OpenBLAS", "order of files", "queue"],
+}  # fmt: skip
+MISSING = {
+    "date": None if shutil.which("faketime") else "faketime is not installed (Debian: faketime)",
+    "order of files": None if shutil.which("disorderfs") else "disorderfs is not installed (Debian: disorderfs)",
+}
+
+
+def able(names: list[str]) -> list[str]:
+    """Those variations that this machine can run; test_can_vary reports the others as skipped."""
+    return [name for name in names if not MISSING.get(name)]
+
+
+def vary(root: Path, names: list[str], **settings: object) -> Path:
+    """Run the pipeline in a fresh copy under `root` with all these variations at once; returns the copy."""
+    variations = [VARIATIONS[name] for name in names]
+    folder = root / next((one.folder for one in variations if one.folder != "project"), "project")
+    replica.make(folder, DIGITS | settings)
+    environment = {key: value.format(folder=root) for one in variations for key, value in one.environment.items()}
+    start = [word for one in variations for word in one.start]
+    command = next((one.command for one in variations if one.command != tuple(replica.REPRO)), replica.REPRO)
+    replica.run(folder, [*start, *command], environment)
+    return folder
+
+
+def blame(names: list[str], differs: Callable[[str], bool]) -> list[str]:
+    """The variations that make the difference alone, or all of them if only their company does."""
+    return [name for name in names if differs(name)] or names
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Path]]]:
+    """The folder of each run, `plain` without any variation; as many at a time as there are CPUs."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        todo = {"plain": [], **RUNS}
+        yield {
+            run: pool.submit(vary, tmp_path_factory.mktemp(run.replace(" ", "-")), able(names))
+            for run, names in todo.items()
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS)
+def test_variations_give_the_same_bytes(
+    run: str, runs: dict[str, Future[Path]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    plain, varied = runs["plain"].result(), runs[run].result()
+    if difference := replica.difference(plain, varied):
+
+        def differs(name: str) -> bool:
+            return bool(replica.difference(plain, vary(tmp_path_factory.mktemp("alone"), [name])))
+
+        pytest.fail(f"{difference}\nvaried: {', '.join(blame(able(RUNS[run]), differs))}")
+
+
+@pytest.mark.slow
+def test_warm_cache_gives_the_same_bytes(runs: dict[str, Future[Path]]) -> None:
+    plain = runs["plain"].result()
+    before = replica.hashes(plain)
+    assert len(before) >= 15
+    for path in before:
+        shutil.rmtree(plain / path) if (plain / path).is_dir() else (plain / path).unlink()
+    replica.run(plain)
+    assert replica.hashes(plain) == before
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_can_vary(name: str) -> None:
+    if MISSING[name]:
+        pytest.skip(f"the variation `{name}` was left out: {MISSING[name]}")
+
+
+def test_every_variation_is_run() -> None:
+    assert set().union(*RUNS.values()) == set(VARIATIONS)
+
+
+def test_blame_names_the_variation_that_matters() -> None:
+    assert blame(["path", "date", "home"], lambda name: name == "date") == ["date"]
+    assert blame(["path", "date"], lambda name: False) == ["path", "date"]
+
+
+TRAIN = "import runpy; runpy.run_module('stages.train', run_name='__main__')"
+MACHINE_THREADS = f"import torch; torch.set_num_threads = lambda count: None; {TRAIN}"
+
+
+@pytest.mark.slow
+def test_without_the_pins_the_bytes_differ(runs: dict[str, Future[Path]], tmp_path: Path) -> None:
+    """The negative control: what is pinned does matter, and the comparison says where."""
+
+    def train(name: str, code: str, environment: dict[str, str]) -> Path:
+        folder = shutil.copytree(runs["plain"].result(), tmp_path / name, symlinks=True)
+        settings = (folder / "params.yaml").read_text().replace("numerics: portable", "numerics: native")
+        (folder / "params.yaml").write_text(settings.replace("epochs: 17", "epochs: 2"))
+        replica.run(folder, [sys.executable, "-c", code], environment)
+        return folder
+
+    native = train("native", TRAIN, {})
+    for name, code, environment in [
+        ("other PyTorch", TRAIN, {"ATEN_CPU_CAPABILITY": "default"}),
+        ("other MKL", TRAIN, {"MKL_CBWR": "COMPATIBLE"}),
+        ("threads", MACHINE_THREADS, {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}),
+    ]:
+        difference = replica.difference(native, train(name, code, environment))
+        assert difference.startswith("models/checkpoint.pt differs: byte "), name

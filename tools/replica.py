@@ -1,0 +1,89 @@
+"""Fresh copies of the project in which the pipeline runs cold, to compare runs under other circumstances."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.lib.errors import PipelineError
+from tools import outputs
+
+import yaml
+
+REPRO = ["dvc", "repro"]
+LOG_SHOWN = 4_000  # characters
+
+
+def make(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Copy what Git tracks or would track, as it is here, into a new repository with these settings and no results."""
+    names = subprocess.check_output(["git", "ls-files", "-coz", "--exclude-standard"]).decode().split("\0")
+    for name in names:
+        if Path(name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(name, folder / name)
+    changed = yaml.safe_load((folder / "params.yaml").read_text()) | settings
+    (folder / "params.yaml").write_text(yaml.safe_dump(changed))
+    git = ["git", "-c", "user.name=replica", "-c", "user.email=replica@localhost"]
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+
+
+def run(folder: Path, command: Sequence[str] = REPRO, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command in the copy, with this Python's folder first on PATH; returns all it printed.
+
+    Raises PipelineError with the end of that if it fails.
+    """
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if result.returncode != 0:
+        raise PipelineError(f"{' '.join(command)} failed in {folder}; it ended with\n{result.stdout[-LOG_SHOWN:]}")
+    return result.stdout
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The MD5 of every output that a finished run in the copy recorded, taken from the files."""
+    return outputs.found(outputs.recorded((folder / "dvc.lock").read_text()), folder)
+
+
+def difference(expected: Path, found: Path) -> str:
+    """The first output, in the order of the stages, in which two copies differ, and where; empty if none does."""
+    before, now = hashes(expected), hashes(found)
+    for path in before | now:
+        if path not in before or path not in now:
+            return f"{path} is only in {expected if path in before else found}"
+        if before[path] != now[path]:
+            return first_difference(expected, found, path)
+    return ""
+
+
+def first_difference(expected: Path, found: Path, path: str) -> str:
+    """Where a file, or the first file of a folder, differs: the line if it is text, else the byte."""
+    for file in sorted((expected / path).rglob("*")) or [expected / path]:
+        other = found / file.relative_to(expected)
+        if file.is_file() and other.is_file() and file.read_bytes() != other.read_bytes():
+            return f"{other.relative_to(found)} differs: {_where(file.read_bytes(), other.read_bytes())}"
+    return f"{path} differs: it has other files"
+
+
+def _where(before: bytes, now: bytes) -> str:
+    differing = (i for i, (old, new) in enumerate(zip(before, now, strict=False)) if old != new)
+    position = next(differing, min(len(before), len(now)))
+    try:
+        lines = [content.decode().splitlines() for content in (before, now)]
+    except UnicodeDecodeError:
+        expected, found = (content[position : position + 1].hex() or "the end" for content in (before, now))
+        return f"byte {position:,} of {len(before):,} should be {expected}, is {found}"
+    line = before.count(b"\n", 0, position)
+    expected, found = ((text[line : line + 1] or ["the end"])[0] for text in lines)
+    return f"line {line + 1} should be `{expected}`, is `{found}`"
