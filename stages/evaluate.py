@@ -83,7 +83,7 @@ def calibration(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def summary(scores: dict[str, float | int], parameters: int, settings: params.Params) -> pandas.DataFrame:
-    """What the head of the page of `dvc plots show` says of a run, as rows of name and value: results, then settings."""
+    """What the head of the page of `dvc plots show` says of a run: rows of name and value, results before settings."""
     results = {name: scores[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "error_rate", "loss")}
     values: dict[str, Any] = {**results, "parameters": parameters, **settings.model_dump(exclude=PICTURE_SETTINGS)}
     return pandas.DataFrame({"name": values.keys(), "value": values.values()}, dtype=object)
