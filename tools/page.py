@@ -16,7 +16,6 @@ from stages.lib.params import Params
 
 TEMPLATE = Path(__file__).with_name("page.html")
 PAGE = Path(".dvc/page.html")
-VEGA_LITE = "5.21"  # DVC's chart templates are written for version 5
 
 
 def page(vega: str, defaults: dict[str, object], commit: str) -> str:
@@ -35,7 +34,7 @@ def committed() -> tuple[dict[str, object], str]:
 
 
 def main() -> None:
-    output.write_text(PAGE, page(vl_convert.javascript_bundle(vl_version=VEGA_LITE), *committed()))
+    output.write_text(PAGE, page(vl_convert.javascript_bundle(), *committed()))
     subprocess.run(["dvc", "config", "--quiet", "--local", "plots.html_template", PAGE.name], check=True)
 
 
