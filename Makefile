@@ -3,7 +3,7 @@ PYTHON ?= python3
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run repro test verify
+.PHONY: run repro test verify predict
 
 run: $(READY)  ## the pipeline on MNIST; on the embedded digits if no mirror can be reached
 	python -m tools.run
@@ -20,9 +20,13 @@ test: $(READY)  ## all tests; those of the real MNIST need MNIST_MIRROR or a fin
 verify: $(READY)  ## run everything again and compare each result with the recorded one
 	python -m tools.verify
 
+predict: $(READY)  ## what the trained network says of your own picture: make predict IMAGE=photo.png
+	python -m tools.predict "$(IMAGE)"
+
 $(READY): requirements.txt
 	rm -rf .venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version}")'
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --requirement requirements.txt
+	python -m tools.page
 	touch $@

@@ -34,7 +34,7 @@ def committed() -> tuple[dict[str, object], str]:
 
 
 def main() -> None:
-    output.write_text(PAGE, page(vl_convert.javascript_bundle(), *committed()))
+    output.write_text(PAGE, page(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"), *committed()))
     subprocess.run(["dvc", "config", "--quiet", "--local", "plots.html_template", PAGE.name], check=True)
 
 
