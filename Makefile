@@ -3,7 +3,7 @@ PYTHON ?= python3
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run repro test verify predict
+.PHONY: run repro test verify predict experiments
 
 run: $(READY)  ## the pipeline on MNIST; on the embedded digits if no mirror can be reached
 	python -m tools.run
@@ -22,6 +22,9 @@ verify: $(READY)  ## run everything again and compare each result with the recor
 
 predict: $(READY)  ## what the trained network says of your own picture: make predict IMAGE=photo.png
 	python -m tools.predict "$(IMAGE)"
+
+experiments: $(READY)  ## the experiments' results and the settings in which they differ
+	dvc exp show --only-changed --drop '.*/|correct|error_rate' --keep 'accuracy$$|loss$$'
 
 $(READY): requirements.txt
 	rm -rf .venv
