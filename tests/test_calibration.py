@@ -38,7 +38,7 @@ def test_calibration_equals_numpys_histograms():
     right = generator.uniform(size=997) < stated
     found = evaluate.calibration(pandas.DataFrame({"actual": 1, "predicted": right.astype(int), "probability": stated}))
     edges = np.linspace(0, 1, 11)
-    images, hits, sums = (np.histogram(stated, edges, weights=w)[0][1:] for w in (None, right, stated))
+    images, hits, sums = (np.histogram(stated, edges, weights=w)[0][1:] for w in (None, right.astype(float), stated))
     assert found["images"].tolist() == images.tolist()
     assert np.allclose(found["right"], hits / images, atol=1e-15)
     assert np.allclose(found["stated"], sums / images, atol=1e-14)
