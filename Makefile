@@ -4,7 +4,7 @@ BASE ?= HEAD
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run repro test verify verify-cpus report
+.PHONY: run repro test verify verify-cpus report predict experiments
 
 run: $(READY)  ## the pipeline on MNIST; on the embedded digits if no mirror can be reached
 	python -m tools.run
@@ -28,9 +28,16 @@ report: $(READY)  ## what changed since BASE, in Markdown: metrics and settings
 	dvc metrics diff --md $(BASE)
 	dvc params diff --md $(BASE)
 
+predict: $(READY)  ## what the trained network says of your own picture: make predict IMAGE=photo.png
+	python -m tools.predict "$(IMAGE)"
+
+experiments: $(READY)  ## the experiments' results and the settings in which they differ
+	dvc exp show --only-changed --drop '.*/|correct|error_rate' --keep 'accuracy$$|loss$$'
+
 $(READY): requirements.txt
 	rm -rf .venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version}")'
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --requirement requirements.txt
+	python -m tools.page
 	touch $@

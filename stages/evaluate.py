@@ -1,8 +1,14 @@
 """Measure the trained network on the test images, the only stage that touches them after download.
 
-Reads data/raw, models/checkpoint.pt and plots/loss.csv; writes metrics/test.json, the tables plots/predictions.csv
-and plots/classes.csv, and pictures of the mistakes, the weights and the loss.
+Reads data/raw, models/checkpoint.pt, metrics/model.json and plots/loss.csv; writes metrics/test.json, the tables
+predictions.csv, classes.csv, calibration.csv and summary.csv of plots, and pictures of the mistakes, the weights and
+the loss.
 """
+
+import json
+import math
+from pathlib import Path
+from typing import Any
 
 from stages.lib import checkpoint, data, model, numerics, output, params, plot
 
@@ -56,6 +62,29 @@ def classes(table: pandas.DataFrame) -> pandas.DataFrame:
         table["actual"], table["predicted"], labels=range(10), zero_division=0
     )
     return pandas.DataFrame({"class": range(10), "precision": precision, "recall": recall, "f1": f1, "images": images})
+
+
+def calibration(table: pandas.DataFrame) -> pandas.DataFrame:
+    """How often the network is right when it says how sure it is, for every tenth of the probability that it states.
+
+    One row for each tenth that has images: the mean of the stated probabilities, the fraction of right predictions,
+    both in [0, 1], and the number of images. This is the reliability diagram of DeGroot and Fienberg (1983).
+    """
+    right = table["actual"] == table["predicted"]
+    tenth = (table["probability"] * 10).astype(int).clip(upper=9).rename("tenth")  # 1.0 belongs to the last
+    groups = pandas.DataFrame({"stated": table["probability"], "right": right}).groupby(tenth)
+    return groups.agg(
+        stated=("stated", lambda stated: math.fsum(stated) / len(stated)),  # exact, so the same on every machine
+        right=("right", "mean"),
+        images=("right", "size"),
+    ).reset_index(drop=True)
+
+
+def summary(scores: dict[str, float | int], parameters: int, settings: dict[str, Any]) -> pandas.DataFrame:
+    """What the head of the page of `dvc plots show` says of a run: rows of name and value, results before settings."""
+    results = {name: scores[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "error_rate", "loss")}
+    values = results | {"parameters": parameters} | settings
+    return pandas.DataFrame({"name": values.keys(), "value": values.values()}, dtype=object)
 
 
 def mistakes_figure(table: pandas.DataFrame, images: torch.Tensor, count: int) -> Figure:
@@ -114,6 +143,9 @@ def main() -> None:
     output.write_json("metrics/test.json", scores)
     output.write_csv("plots/predictions.csv", table)
     output.write_csv("plots/classes.csv", classes(table))
+    output.write_csv("plots/calibration.csv", calibration(table))
+    parameters = json.loads(data.read(Path("metrics/model.json")))["parameters"]
+    output.write_csv("plots/summary.csv", summary(scores, parameters, settings.training()))
     plot.save(mistakes_figure(table, images, settings.mistakes), "plots/mistakes.png")
     plot.save(weights_figure(next(network.parameters()).detach().numpy()), "plots/weights.png")
     loss, published = (pandas.read_csv(path) for path in ("plots/loss.csv", "data/published_loss.csv"))

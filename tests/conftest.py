@@ -7,7 +7,8 @@ from contextlib import chdir
 from pathlib import Path
 
 from stages.lib import data, mirrors
-from tests.project import ROOT
+from tests.project import ROOT, run
+from tools import replica
 
 import numpy as np
 import pytest
@@ -53,6 +54,15 @@ def small(tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., No
     (folder / "data/published_loss.csv").write_bytes((ROOT / "data/published_loss.csv").read_bytes())
     with chdir(folder):
         run_stages("download", "render", "build", "train", "evaluate")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which the whole pipeline ran on the digits, under DVC; tests only read it."""
+    folder = tmp_path_factory.mktemp("digits")
+    replica.make(folder, {})
+    run("dvc", "exp", "run", "--quiet", "-S", "dataset=digits", "-S", "batch_size=10", cwd=folder)
     return folder
 
 

@@ -1,14 +1,17 @@
 """The project as a thing to test: its graph, and copies of it in which DVC runs."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from tools import replica
+
 import yaml
 
 ROOT = Path(__file__).parent.parent
+# The tests' own Python first, so that the stages run under it.
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
@@ -19,32 +22,34 @@ def declared(stage: str, kind: str) -> set[str]:
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
 
 
+def run(*command: str, cwd: Path, status: int = 0) -> str:
+    """The stdout of a command run in a folder, where `python` is that of the tests; it must end with `status`."""
+    result = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode == status, f"{command} ended with {result.returncode}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
 class Project:
-    """A copy of the project's own files in a Git repository with a first commit, and without any result."""
+    """A copy of the project, with other settings, in a Git repository of its own, where nothing has run yet."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
-        self.environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        files = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True).split()
-        for name in files:
-            if not name.startswith(("tests/", "metrics/", "plots/", "dvc.lock")) and (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
-        values = yaml.safe_load((folder / "params.yaml").read_text()) | settings
-        (folder / "params.yaml").write_text(yaml.safe_dump(values))
-        self.run("git", "init", "-q")
-        self.commit("first")
+        replica.make(folder, settings)
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "-qm", message)
+        self.run("git", "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", message)
 
     def run(self, *command: str, status: int | None = 0, **environment: str) -> str:
         """The output, stdout and stderr together, of a command that must end with `status` (None: not 0)."""
         result = subprocess.run(
-            command, cwd=self.folder, env=self.environment | environment,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            command,
+            cwd=self.folder,
+            env=ENVIRONMENT | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         assert result.returncode == status or (status is None and result.returncode != 0), result.stdout
         return result.stdout
 

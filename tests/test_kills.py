@@ -17,7 +17,7 @@ from contextlib import chdir, suppress
 from pathlib import Path
 
 from stages.lib import resume
-from tests.project import STAGES, Project, declared
+from tests.project import ENVIRONMENT, STAGES, Project, declared
 
 import pytest
 
@@ -122,7 +122,7 @@ def test_dvc_killed_at_any_moment(tmp_path: Path) -> None:
             Path("dvc.lock").unlink()
             shutil.rmtree(".dvc/cache")
         process = subprocess.Popen(
-            ["dvc", "repro"], cwd=tmp_path, env=project.environment, start_new_session=True,
+            ["dvc", "repro"], cwd=tmp_path, env=ENVIRONMENT, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         time.sleep(moment * whole)

@@ -1,0 +1,76 @@
+"""The model card: its lines run, and its numbers are the recorded ones."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from stages.lib import data
+from stages.lib.errors import PipelineError
+from tests.project import ROOT
+
+import pandas
+import pytest
+import torch
+import yaml
+
+CARD = (ROOT / "models/README.md").read_text(encoding="utf-8")
+WORDS = " ".join(CARD.split())
+
+
+def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The network that the card's lines load in a folder."""
+    monkeypatch.chdir(folder)
+    names: dict = {}
+    lines = re.search(r"```python\n(.*?)```", CARD, re.DOTALL)[1]
+    assert len(list(filter(None, lines.splitlines()))) == 3
+    exec(lines, names)
+    return names["network"]
+
+
+def accuracy(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, labels: torch.Tensor) -> float:
+    return (network(images.flatten(1)).argmax(1) == labels).double().mean().item()
+
+
+@pytest.mark.slow
+def test_the_lines_load_the_network(digits, monkeypatch):
+    network = load(digits, monkeypatch)
+    images, labels = data.to_tensors(data.load_test("digits"))
+    recorded = json.loads((digits / "metrics/test.json").read_text())["accuracy"]
+    assert accuracy(network, images, labels) == pytest.approx(recorded, abs=1e-12)
+
+
+def test_results_are_those_of_the_last_commit():
+    # not those of the working tree, which may hold an experiment
+    recorded = json.loads(subprocess.check_output(["git", "show", "HEAD:metrics/test.json"], cwd=ROOT))
+    percent = {name: f"{value:.2%}".replace("%", " %") for name, value in recorded.items()}
+    assert (
+        f"on the {recorded['total']:,} test images: {recorded['correct']:,} right, "
+        f"an accuracy of {percent['accuracy']} "
+        f"(95 % interval {percent['accuracy_low']} to {percent['accuracy_high']}), loss {recorded['loss']:.4f} nats"
+    ) in WORDS
+
+
+def test_limits_are_measured(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    try:
+        images, labels = data.to_tensors(data.load_test("mnist"))
+        classes = pandas.read_csv("plots/classes.csv").set_index("class")
+    except (PipelineError, FileNotFoundError) as error:
+        pytest.skip(f"needs the network trained on MNIST: {error}")
+    network = load(ROOT, monkeypatch)
+    moved = accuracy(network, torch.roll(images, 4, 3), labels)
+    assert f"moved 4 pixels to the right: {moved:.1%}".replace("%", " %") in WORDS
+    assert f"unprepared: {accuracy(network, 1 - images, labels):.1%}".replace("%", " %") in WORDS
+    hardest = classes["recall"].idxmin()
+    assert f"{hardest} is the hardest class: {classes['recall'][hardest]:.2%}".replace("%", " %") in WORDS
+
+
+def test_it_is_the_artifact_of_the_pipeline():
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    artifact = graph["artifacts"]["mnist-classifier"]
+    assert artifact["path"] in graph["stages"]["train"]["outs"]
+    assert artifact["type"] == "model"
+    assert (ROOT / "models/README.md").is_file()
+    assert CARD.startswith("# Model card: mnist-classifier\n")

@@ -1,0 +1,148 @@
+"""Photos of one digit, made like MNIST's images: geometry on drawn shapes, agreement on MNIST itself."""
+
+from pathlib import Path
+
+from stages.lib import checkpoint, data, model, params
+from stages.lib.errors import PipelineError
+from tools import photo, predict
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+ORIENTATION = 0x0112  # the EXIF tag; 6 means: turn by 90 degrees clockwise to see it upright
+
+
+def seven(height: int, width: int, top: int, left: int) -> np.ndarray:
+    """A 7 of 120 x 60 pixels, white on black."""
+    image = np.zeros((height, width), np.uint8)
+    image[top : top + 24, left : left + 60] = 255
+    image[top + 24 : top + 120, left + 40 : left + 60] = 255
+    return image
+
+
+def seen(image: Image.Image, folder: Path, name: str = "photo.png", **options: object) -> np.ndarray:
+    image.save(folder / name, **options)
+    return photo.prepare(folder / name)[1]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    return seen(Image.fromarray(seven(240, 200, 70, 90)), tmp_path_factory.mktemp("plain"))
+
+
+def test_digit_fills_the_box_and_its_mass_lies_in_the_middle(plain):
+    rows, columns = np.nonzero(plain)
+    assert plain.shape == (28, 28)
+    assert plain.dtype == np.float32
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (20, 10)
+    assert plain.max() == 1
+    y, x = np.indices(plain.shape)
+    # like MNIST, of whose test images the centre of mass lies at 13.5 to 14.5
+    assert 13.5 <= (y * plain).sum() / plain.sum() <= 14.5
+    assert 13.5 <= (x * plain).sum() / plain.sum() <= 14.5
+
+
+@pytest.mark.parametrize("place", [(0, 0), (120, 140), (3, 77)])
+def test_place_of_the_digit_does_not_matter(place, plain, tmp_path):
+    assert np.abs(seen(Image.fromarray(seven(240, 200, *place)), tmp_path) - plain).max() < 0.02
+
+
+def test_dark_on_light_equals_light_on_dark(plain, tmp_path):
+    assert np.allclose(seen(ImageOps.invert(Image.fromarray(seven(240, 200, 70, 90))), tmp_path), plain, atol=0.02)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16"])
+def test_mode_of_the_file_does_not_matter(mode, plain, tmp_path):
+    gray = Image.fromarray(seven(240, 200, 70, 90))
+    image = Image.fromarray(np.asarray(gray).astype(np.uint16) * 200) if mode == "I;16" else gray.convert(mode)
+    name = "photo.tif" if mode in ("CMYK", "I", "I;16") else "photo.png"
+    assert np.abs(seen(image, tmp_path, name) - plain).max() < 0.02
+
+
+@pytest.mark.parametrize("brightness", [0, 255])
+def test_ink_on_a_transparent_ground_is_seen(brightness, plain, tmp_path):
+    alpha = seven(240, 200, 70, 90)
+    image = Image.fromarray(np.stack([np.full_like(alpha, brightness), alpha], axis=-1))
+    assert np.abs(seen(image, tmp_path) - plain).max() < 0.02
+
+
+def test_camera_orientation_is_undone(plain, tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    turned = Image.fromarray(seven(240, 200, 70, 90)).rotate(90, expand=True)
+    assert np.abs(seen(turned, tmp_path, "photo.jpg", exif=exif, quality=95) - plain).mean() < 0.02
+
+
+def test_shadow_noise_and_a_speck_are_not_ink(plain, tmp_path):
+    paper = (
+        0.55 + 0.3 * np.linspace(-1, 1, 200) * np.ones((240, 1)) + np.random.default_rng(0).normal(0, 0.01, (240, 200))
+    )
+    image = np.clip(paper - seven(240, 200, 70, 90) / 255 * 0.25, 0, 1)
+    image[10:13, 10:13] = 0
+    assert np.abs(seen(Image.fromarray((image * 255).astype(np.uint8)), tmp_path) - plain).mean() < 0.02
+
+
+def test_large_and_tiny_pictures(plain, tmp_path):
+    large = Image.fromarray(seven(240, 200, 70, 90)).resize((2000, 2400), Image.Resampling.NEAREST)
+    assert np.abs(seen(large, tmp_path) - plain).mean() < 0.02
+    assert seen(Image.fromarray(np.eye(3, dtype=np.uint8) * 255), tmp_path).shape == (28, 28)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_blank_paper_is_refused(level, tmp_path):
+    with pytest.raises(PipelineError, match="found no digit"):
+        seen(Image.new("L", (60, 80), level), tmp_path)
+
+
+def test_noise_is_refused(tmp_path):
+    noise = np.random.default_rng(0).normal(200, 8, (120, 90)).astype(np.uint8)
+    with pytest.raises(PipelineError, match="found no digit"):
+        seen(Image.fromarray(noise), tmp_path)
+
+
+def test_what_is_no_image_is_refused(tmp_path):
+    (tmp_path / "text.png").write_text("seven")
+    whole = tmp_path / "whole.png"
+    Image.fromarray(seven(240, 200, 70, 90)).save(whole)
+    (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:100])
+    (tmp_path / "empty.png").touch()
+    for name in ("text.png", "cut.png", "empty.png", "."):
+        with pytest.raises(PipelineError, match=r"can't read .* as an image"):
+            photo.prepare(tmp_path / name)
+    with pytest.raises(PipelineError, match=r"there is no .*missing\.png"):
+        photo.prepare(tmp_path / "missing.png")
+
+
+def test_otsu_splits_two_heaps():
+    values = np.array([0.0, 0.1, 0.2, 5.0, 5.1])
+    assert photo.otsu(values) == 0.2
+
+
+def test_bars_are_as_long_as_the_probabilities():
+    lines = predict.bars(torch.tensor([0.5, 0.25, 0.0, 0.25])).splitlines()
+    assert [line.count("█") for line in lines] == [20, 10, 0, 10]
+    assert lines[0].startswith("0   50.0%")
+
+
+VARIANTS = {
+    "enlarged": lambda image: image.resize((280, 280), Image.Resampling.NEAREST),
+    "inverted": lambda image: ImageOps.invert(image.resize((280, 280), Image.Resampling.BICUBIC)),
+    "moved": lambda image: ImageOps.expand(image.resize((224, 224), Image.Resampling.NEAREST), (7, 190, 300, 20)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_predictions_agree_with_those_of_the_original_images(variant, tmp_path):
+    try:
+        images = data.load_test("mnist").images[:100]
+        network = model.empty("sequential", 20)
+        checkpoint.load("models/checkpoint.pt", network, params.load().training())
+    except PipelineError as error:
+        pytest.skip(f"needs the network trained on MNIST: {error}")
+    prepared = np.stack([seen(VARIANTS[variant](Image.fromarray(image)), tmp_path) for image in images])
+    originals = torch.from_numpy(images.astype(np.float32) / 255)
+    predicted = [network(batch.flatten(1)).argmax(1) for batch in (originals, torch.from_numpy(prepared))]
+    assert (predicted[0] == predicted[1]).float().mean() >= 0.9

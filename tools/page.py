@@ -1,0 +1,42 @@
+"""Write the page that `dvc plots show` fills in, with the drawing library inside, and name it in DVC's local config.
+
+DVC's own page loads Vega from the network and stays blank without it. Set-up runs this; where it has not, DVC's own
+page is used.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+from stages.lib import output
+from stages.lib.params import Params
+
+import vl_convert
+import yaml
+
+TEMPLATE = Path(__file__).with_name("page.html")
+PAGE = Path(".dvc/page.html")
+
+
+def page(vega: str, defaults: dict[str, object], commit: str) -> str:
+    """The page with its scripts, for DVC to put the charts at {plot_divs}; `defaults` are the settings of `commit`."""
+    filled = TEMPLATE.read_text(encoding="utf-8")
+    for place, text in {"{defaults}": json.dumps(defaults), "{commit}": json.dumps(commit), "{vega}": vega}.items():
+        filled = filled.replace(place, text)
+    return filled
+
+
+def committed() -> tuple[dict[str, object], str]:
+    """The settings of params.yaml in the last commit, and the commit's short name."""
+    git = ["git", "show", "HEAD:params.yaml"], ["git", "rev-parse", "--short", "HEAD"]
+    text, commit = (subprocess.check_output(command, text=True) for command in git)
+    return Params.model_validate(yaml.safe_load(text)).model_dump(), commit.strip()
+
+
+def main() -> None:
+    output.write_text(PAGE, page(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"), *committed()))
+    subprocess.run(["dvc", "config", "--quiet", "--local", "plots.html_template", PAGE.name], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""A photo or drawing of one digit, as an image like MNIST's.
+
+MNIST's makers scaled each digit into a box of 20 x 20 pixels, keeping its aspect ratio, and put its centre of mass in
+the middle of 28 x 28 (LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist).
+"""
+
+from pathlib import Path
+
+from stages.lib.errors import PipelineError
+
+import numpy as np
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+SIDE, BOX = 28, 20
+WORKING_SIDE = 280  # larger photos are shrunk to this: enough for a box of 20, and quick
+FAINTEST = 0.1  # of the way from black to white: less contrast is no ink
+SPECK = 0.02  # of all the ink: a smaller spot is dirt
+
+
+def prepare(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """The photo upright and grey (h, w), and what the network takes (28, 28), both float32 in [0, 1].
+
+    Raises PipelineError if the file is no image or holds nothing that stands out.
+    """
+    gray = read(path)
+    return gray, centered(ink(gray))
+
+
+def read(path: str | Path) -> np.ndarray:
+    """A picture of any size and mode as grey (h, w) float32 in [0, 1], turned as its camera meant it.
+
+    Raises PipelineError if there is no such file or it is no image.
+    """
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            picture.load()
+    except FileNotFoundError:
+        raise PipelineError(f"there is no {path}; expected the path of a picture of one digit") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PipelineError(f"can't read {path} as an image; expected a PNG, JPEG or the like. {error}") from None
+    gray = _flatten(picture)
+    gray.thumbnail((WORKING_SIDE, WORKING_SIDE))
+    return np.asarray(gray, np.float32)
+
+
+def _flatten(picture: Image.Image) -> Image.Image:
+    """Grey, mode F, in [0, 1]; what is transparent becomes as unlike the rest as it can be."""
+    if picture.mode in ("1", "L", "RGB", "CMYK", "YCbCr", "LAB", "HSV") and not picture.has_transparency_data:
+        return picture.convert("L").convert("F").point(lambda value: value / 255)
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture, np.float64)
+        return Image.fromarray(((values - values.min()) / (np.ptp(values) or 1)).astype(np.float32))
+    gray, opacity = (np.asarray(band, np.float32) / 255 for band in picture.convert("RGBA").convert("LA").split())
+    behind = float(opacity.any() and np.average(gray, weights=opacity) < 0.5)
+    return Image.fromarray(gray * opacity + behind * (1 - opacity))
+
+
+def ink(gray: np.ndarray) -> np.ndarray:
+    """How much ink each pixel holds, in [0, 1]; gray: (h, w) in [0, 1], the ink darker or lighter than the rest.
+
+    Raises PipelineError if nothing stands out from the background.
+    """
+    difference = gray - background(gray)
+    if (difference**3).sum() < 0:  # the few pixels far from the background are darker than it
+        difference = -difference
+    split = otsu(difference)
+    noise = 1.4826 * np.median(np.abs(difference[difference <= split]))  # a standard deviation, if Gaussian
+    outstanding = difference[difference > split]
+    low, high = 4 * noise, np.percentile(outstanding, 75) if outstanding.size else 0
+    if high - low < FAINTEST:
+        raise PipelineError(
+            f"found no digit: the ink differs from the paper by {max(high, 0):.0%} of the way from black to white, the "
+            f"paper from itself by {noise:.0%}; expected one digit in clear ink on plain paper, with some room around"
+        )
+    return _without_specks(np.clip((difference - low) / (high - low), 0, 1))
+
+
+def background(gray: np.ndarray) -> np.ndarray:
+    """The brightness (h, w) of the paper under a digit: a plane, so that a shadow over one side is no ink.
+
+    It is fitted first to the rim, which is mostly paper, then again and again to the half of all pixels nearest to it.
+    """
+    y, x = (np.linspace(-1, 1, size)[place] for size, place in zip(gray.shape, np.indices(gray.shape), strict=True))
+    terms = np.stack([np.ones_like(x), x, y], axis=-1)
+    paper = np.maximum(np.abs(x), np.abs(y)) > 0.8
+    for _ in range(5):
+        surface = terms @ np.linalg.lstsq(terms[paper], gray[paper], rcond=None)[0]
+        distance = np.abs(gray - surface)
+        paper = distance <= np.median(distance)
+    return surface
+
+
+def otsu(values: np.ndarray) -> float:
+    """The threshold that splits values into the two classes with the least variance inside (Otsu 1979)."""
+    ordered = np.sort(values, axis=None).astype(np.float64)
+    count = np.arange(1, len(ordered))
+    total = np.cumsum(ordered)
+    means = total[:-1] / count, (total[-1] - total[:-1]) / count[::-1]
+    return float(ordered[np.argmax(count * count[::-1] * (means[1] - means[0]) ** 2)])
+
+
+def _without_specks(image: np.ndarray) -> np.ndarray:
+    spots, n = ndimage.label(image > 0, structure=np.ones((3, 3)))
+    mass = ndimage.sum_labels(image, spots, np.arange(n + 1))
+    return np.where((mass >= SPECK * mass.sum())[spots], image, 0)
+
+
+def centered(image: np.ndarray) -> np.ndarray:
+    """Ink (h, w) in [0, 1] scaled into a 20 x 20 box, its centre of mass in the middle of (28, 28) float32."""
+    rows, columns = np.nonzero(image)
+    digit = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(np.float32)
+    height, width = (max(1, round(size * BOX / max(digit.shape))) for size in digit.shape)
+    small = np.asarray(Image.fromarray(digit).resize((width, height), Image.Resampling.BOX))
+    middle = ndimage.center_of_mass(small)
+    top, left = (
+        int(np.clip(round(SIDE / 2 - at), 0, SIDE - size)) for at, size in zip(middle, small.shape, strict=True)
+    )
+    seen = np.zeros((SIDE, SIDE), np.float32)
+    seen[top : top + height, left : left + width] = small
+    return seen

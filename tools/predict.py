@@ -1,0 +1,47 @@
+"""What the trained network says of your own picture of a digit.
+
+Reads the picture and models/checkpoint.pt; prints the ten probabilities and writes seen.png: what the network saw.
+"""
+
+import sys
+
+from stages.lib import checkpoint, model, numerics, params, plot
+from stages.lib.errors import PipelineError
+from tools import photo
+
+import numpy as np
+import torch
+
+BAR = 40  # characters for a probability of 1
+
+
+def probabilities(image: np.ndarray) -> torch.Tensor:
+    """The probabilities (10,) that the trained network gives to an image (28, 28) float32 in [0, 1]."""
+    settings = params.load()
+    numerics.configure(settings.numerics)
+    network = model.empty(settings.model, settings.hidden_units)
+    checkpoint.load("models/checkpoint.pt", network, settings.training())
+    with torch.no_grad():
+        return network(torch.from_numpy(image).reshape(1, model.INPUTS)).double().softmax(1)[0]
+
+
+def bars(values: torch.Tensor) -> str:
+    """A line for each class, with a bar as long as its probability."""
+    lines = [
+        f"{label}  {value:6.1%}  {'█' * round(BAR * value)}".rstrip() for label, value in enumerate(values.tolist())
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or not sys.argv[1]:
+        raise PipelineError("expected the path of one picture: make predict IMAGE=photo.png")
+    gray, seen = photo.prepare(sys.argv[1])
+    values = probabilities(seen)
+    print(bars(values))
+    print(f"most likely {values.argmax()}; seen.png shows what the network saw")
+    plot.save(plot.titled_images([gray, seen], ["your picture", "what the network saw"], 2, 2.5), "seen.png")
+
+
+if __name__ == "__main__":
+    main()
