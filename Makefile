@@ -3,7 +3,7 @@ PYTHON ?= python3
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run repro test verify
+.PHONY: run repro test verify sweep compare bench
 
 run: $(READY)  ## the pipeline on MNIST; on the embedded digits if no mirror can be reached
 	python -m tools.run
@@ -19,6 +19,12 @@ test: $(READY)  ## all tests; those of the real MNIST need MNIST_MIRROR or a fin
 
 verify: $(READY)  ## run everything again and compare each result with the recorded one
 	python -m tools.verify
+
+sweep: $(READY)  ## a grid of settings with several seeds, and which is best: sweep/answer.md
+	dvc repro sweep/dvc.yaml
+
+compare: $(READY)  ## McNemar's test of two commits or experiments: make compare A=main B=exp-name
+	python -m tools.compare "$(A)" "$(B)"
 
 $(READY): requirements.txt
 	rm -rf .venv

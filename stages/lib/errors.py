@@ -26,3 +26,6 @@ def run(main: Callable[[], None]) -> None:
     except PipelineError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)  # 128 + SIGINT, as shells report it
