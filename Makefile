@@ -26,6 +26,15 @@ sweep: $(READY)  ## a grid of settings with several seeds, and which is best: sw
 compare: $(READY)  ## McNemar's test of two commits or experiments: make compare A=main B=exp-name
 	python -m tools.compare "$(A)" "$(B)"
 
+bench: bench/.venv/ready  ## the project against seven others, about ten minutes: bench/results.md
+	bench/.venv/bin/python -m bench.run
+
+bench/.venv/ready: bench/requirements.txt
+	rm -rf bench/.venv
+	$(PYTHON) -m venv bench/.venv
+	bench/.venv/bin/python -m pip install --quiet --requirement bench/requirements.txt
+	touch $@
+
 $(READY): requirements.txt
 	rm -rf .venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version}")'

@@ -41,6 +41,14 @@ def test_scores(best: ensemble.Stacked, images: torch.Tensor, labels: torch.Tens
     }
 
 
+def edge(best: float, lrs: list[float]) -> str:
+    """A sentence if the best of two or more learning rates is the smallest or the largest of them."""
+    if len(set(lrs)) > 1 and best in (min(lrs), max(lrs)):
+        which, beyond = ("smallest", "smaller") if best == min(lrs) else ("largest", "larger")
+        return f"Its learning rate is the {which} of the grid: a {beyond} one may be better still."
+    return ""
+
+
 def answer(table: pandas.DataFrame, seeds: int, test: dict[str, Any]) -> str:
     """The result in Markdown: a paragraph for reading aloud, and a row for each setting."""
     best, others = table.iloc[0], table.iloc[1:]
@@ -54,6 +62,7 @@ def answer(table: pandas.DataFrame, seeds: int, test: dict[str, Any]) -> str:
         "(mean ± standard deviation over the seeds).",
         f"Can't be told apart from it: {', '.join(tied)}." if tied else "",
         f"Worse: {', '.join(worse)}." if worse else "",
+        edge(best.lr, table["lr"].tolist()),
         f"On the {test['total']:,} test images, which only this setting saw, and only once: "
         f"accuracy {test['accuracy_mean']:.2%} ± {test['accuracy_sd']:.2%}, "
         f"loss {test['loss_mean']:.4f} ± {test['loss_sd']:.4f}.",

@@ -95,6 +95,13 @@ def test_answer_names_best_open_and_worse_settings():
     assert "**lr=0.2 momentum=0.0**, 95.05%" in text
     assert "Can't be told apart from it: lr=0.3 momentum=0.0" in text
     assert text.count("\n| 0.") == 3
+    assert "of the grid" not in text
+
+
+def test_a_best_at_the_edge_of_the_grid_is_said():
+    assert report.edge(0.1, [0.1, 0.2]).startswith("Its learning rate is the smallest")
+    assert report.edge(0.2, [0.1, 0.2]).endswith("a larger one may be better still.")
+    assert report.edge(0.1, [0.1]) == ""
 
 
 @pytest.mark.parametrize(
