@@ -1,7 +1,7 @@
 """How much faster the sweep trains its models than the train stage one after the other: python -m bench.sweep [STEPS].
 
-Both train the same models for the same steps, in turns, with the settings of sweep/params.yaml; medians of 5 rounds. One
-model of each setting is trained alone, and its time counts for every seed. CPU seconds, since both use one thread.
+Both train the same models for the same steps, in turns, with the settings of sweep/params.yaml; medians of 5 rounds.
+One model of each setting is trained alone, and its time counts for every seed. CPU seconds, as both use one thread.
 """
 
 import resource
