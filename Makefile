@@ -4,7 +4,7 @@ BASE ?= HEAD
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run repro test verify verify-cpus report predict experiments
+.PHONY: run repro test verify verify-cpus report predict experiments compare sweep bench
 
 run: $(READY)  ## the pipeline on MNIST; on the embedded digits if no mirror can be reached
 	python -m tools.run
@@ -33,6 +33,21 @@ predict: $(READY)  ## what the trained network says of your own picture: make pr
 
 experiments: $(READY)  ## the experiments' results and the settings in which they differ
 	dvc exp show --only-changed --drop '.*/|correct|error_rate' --keep 'accuracy$$|loss$$'
+
+sweep: $(READY)  ## a grid of settings with several seeds, and which is best: sweep/answer.md
+	dvc repro sweep/dvc.yaml
+
+compare: $(READY)  ## McNemar's test of two commits or experiments: make compare A=main B=exp-name
+	python -m tools.compare "$(A)" "$(B)"
+
+bench: bench/.venv/ready  ## the project against seven others, about ten minutes: bench/results.md
+	bench/.venv/bin/python -m bench.run
+
+bench/.venv/ready: bench/requirements.txt
+	rm -rf bench/.venv
+	$(PYTHON) -m venv bench/.venv
+	bench/.venv/bin/python -m pip install --quiet --requirement bench/requirements.txt
+	touch $@
 
 $(READY): requirements.txt
 	rm -rf .venv

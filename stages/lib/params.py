@@ -2,12 +2,14 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from stages.lib.errors import PipelineError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class Params(BaseModel):
@@ -66,15 +68,20 @@ class _UniqueKeyLoader(yaml.BaseLoader):
 
 
 def load(path: str | Path = "params.yaml") -> Params:
-    """Read and check every setting.
+    """Read and check every setting of the pipeline; raises PipelineError as `read` does."""
+    return read(path, Params)
+
+
+def read(path: str | Path, schema: type[Settings]) -> Settings:
+    """Read and check the settings of a file; each field of `schema` has a description of what is allowed.
 
     Raises PipelineError, naming all problems at once: each with the key, the value found and what is allowed.
     """
     values = _read(Path(path))
     try:
-        return Params.model_validate(values)
+        return schema.model_validate(values)
     except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        problems = "\n".join(f"  {_explain(problem, schema)}" for problem in error.errors())
         raise PipelineError(f"{path} has settings that can't be used:\n{problems}") from None
 
 
@@ -90,16 +97,16 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, schema: type[BaseModel]) -> str:
     """One line for one of pydantic's problems: key, value, what is allowed."""
     key = str(problem["loc"][0])
     if problem["type"] == "missing":
-        return f"{key} is missing; expected {Params.model_fields[key].description}"
+        return f"{key} is missing; expected {schema.model_fields[key].description}"
     if problem["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(key, Params.model_fields, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"the settings are {', '.join(Params.model_fields)}"
+        nearest = difflib.get_close_matches(key, schema.model_fields, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"the settings are {', '.join(schema.model_fields)}"
         return f"{_short(key)} is not a setting; {hint}"
-    return f"{key}: {_short(problem['input'])} is not {Params.model_fields[key].description}"
+    return f"{key}: {_short(problem['input'])} is not {schema.model_fields[key].description}"
 
 
 def _short(value: Any) -> str:

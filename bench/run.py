@@ -1,0 +1,143 @@
+"""Measure the project against what else one could use: `make bench`, or `python -m bench.run --epochs 3 --rounds 3`.
+
+Every competitor is a file of bench/competitors and runs in a process of its own, in turn, round after round, so that a
+slow minute of the machine hits all of them. Writes bench/results.json, bench/results.md and bench/results.png.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+COMPETITORS = {
+    "this project, portable": ["ours", "{epochs}", "portable"],
+    "this project, native": ["ours", "{epochs}", "native"],
+    "the notebook's loop": ["notebook", "{epochs}"],
+    "like PyTorch's examples/mnist": ["examples", "{epochs}"],
+    "scikit-learn's MLPClassifier": ["sklearn_mlp", "{epochs}"],
+    "Lightning's Trainer": ["lightning_trainer", "{epochs}"],
+    "jax.jit with lax.scan": ["jax_scan", "{epochs}"],
+    "NumPy by hand": ["numpy_by_hand", "{epochs}"],
+}
+# epochs, numerics, copies of the 60,000 images, hidden units
+GROWTH = {
+    "2 epochs, 60,000 images, 20 hidden units": ["ours", "2", "portable", "1", "20"],
+    "10 times the epochs": ["ours", "20", "portable", "1", "20"],
+    "10 times the images": ["ours", "2", "portable", "10", "20"],
+    "10 times the hidden units": ["ours", "2", "portable", "1", "200"],
+}
+
+
+class Run(NamedTuple):
+    """One process: each epoch's seconds, seconds from start to end, peak memory in MiB, final mean loss in nats."""
+
+    epochs: list[float]
+    total: float
+    memory: float
+    loss: float
+
+
+def measure(arguments: list[str]) -> Run:
+    """Run a competitor, its libraries on one thread: with more, products this small only get slower."""
+    environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | os.environ
+    name, *rest = arguments
+    start = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", f"bench.competitors.{name}", *rest],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        total = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"bench: `python -m bench.competitors.{' '.join(arguments)}` failed; run it to see why")
+    result = json.loads(printed.splitlines()[-1])
+    scale = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return Run(result["seconds"], total, usage.ru_maxrss / scale, result["loss"])
+
+
+def in_turn(commands: dict[str, list[str]], epochs: int, rounds: int) -> dict[str, list[Run]]:
+    """Every command once per round."""
+    runs: dict[str, list[Run]] = {name: [] for name in commands}
+    for number in range(1, rounds + 1):
+        for name, arguments in commands.items():
+            runs[name].append(measure([part.format(epochs=epochs) for part in arguments]))
+            latest = runs[name][-1]
+            print(f"round {number}/{rounds}  {name:<42}{latest.total:7.1f} s, loss {latest.loss:.4f}", flush=True)
+    return runs
+
+
+def per_epoch(runs: list[Run]) -> list[float]:
+    """Seconds of each epoch after the first, of all rounds: the first also compiles and warms caches."""
+    return [seconds for run in runs for seconds in run.epochs[1:]]
+
+
+def rows(runs: dict[str, list[Run]]) -> Iterator[str]:
+    """The lines of a Markdown table; every number is a median, with the smallest and the largest of the epochs."""
+    yield "| | seconds per epoch (least to most) | seconds from start to end | peak memory, MiB | final loss |"
+    yield "|---|---|---|---|---|"
+    for name, own in runs.items():
+        seconds = per_epoch(own)
+        yield (
+            f"| {name} | {median(seconds):.3f} ({min(seconds):.3f} to {max(seconds):.3f}) "
+            f"| {median(run.total for run in own):.1f} | {median(run.memory for run in own):.0f} "
+            f"| {median(run.loss for run in own):.4f} |"
+        )
+
+
+def figure(runs: dict[str, list[Run]]) -> Figure:
+    """The median seconds per epoch, shortest first, with the whole spread."""
+    order = sorted(runs, key=lambda name: median(per_epoch(runs[name])))
+    picture = Figure(figsize=(8, 4), layout="constrained")
+    axes = picture.add_subplot()
+    for place, name in enumerate(order):
+        seconds = per_epoch(runs[name])
+        middle = median(seconds)
+        color = "C1" if name.startswith("this project") else "C0"
+        spread = [[middle - min(seconds)], [max(seconds) - middle]]
+        axes.barh(place, middle, color=color, xerr=spread, ecolor="0.4", capsize=3)
+    axes.set_yticks(range(len(order)), order)
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="seconds per epoch of 60,000 images: median, least and most")
+    axes.spines[["top", "right"]].set_visible(False)
+    return picture
+
+
+def write(results: dict[str, dict[str, list[Run]]], epochs: int, rounds: int) -> None:
+    plain: dict[str, Any] = {
+        part: {name: [run._asdict() for run in own] for name, own in runs.items()} for part, runs in results.items()
+    }
+    (HERE / "results.json").write_text(json.dumps(plain, indent=1) + "\n")
+    comparison, growth = results["comparison"], results["growth"]
+    heading = f"{epochs} epochs, {rounds} rounds in turn, one thread, {os.cpu_count()} processors; medians.\n"
+    text = [heading, *rows(comparison), "\nHow it grows (this project, portable):\n", *rows(growth)]
+    (HERE / "results.md").write_text("\n".join(text) + "\n")
+    figure(comparison).savefig(HERE / "results.png", dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=4, help="2 or more: the first is not counted")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    if arguments.epochs < 2 or arguments.rounds < 1:
+        parser.error("at least 2 epochs and 1 round are needed")
+    comparison = in_turn(COMPETITORS, arguments.epochs, arguments.rounds)
+    growth = in_turn(GROWTH, arguments.epochs, 1)
+    write({"comparison": comparison, "growth": growth}, arguments.epochs, arguments.rounds)
+    print((HERE / "results.md").read_text())
+
+
+if __name__ == "__main__":
+    main()

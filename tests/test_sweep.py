@@ -1,0 +1,173 @@
+"""sweep/: many models at once are the same models as one by one, and the comparison says what the numbers say."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from stages.lib import data, digits, model, output
+from stages.lib.errors import PipelineError
+from stages.lib.params import read
+from stages.train import shuffled, train_epoch
+from sweep import comparison, ensemble, grid, report
+from sweep.train import refuse_divergence
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from scipy import stats
+from torch.nn import functional
+
+SEEDS, LRS, MOMENTA, BATCH = 3, [0.1, 0.5], [0.0, 0.9], 7
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(66, 784, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def labels() -> torch.Tensor:
+    return torch.randint(10, (66,), generator=torch.Generator().manual_seed(2))
+
+
+def alone(name: str, seed: int, lr: float, momentum: float, images: torch.Tensor, labels: torch.Tensor):
+    """The losses of three epochs, and the network, by the pipeline's own loop."""
+    network = model.empty(name, 5)
+    model.initialize(network, torch.Generator().manual_seed(seed))
+    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
+    square = images.view(-1, 1, 28, 28)
+    losses = [
+        train_epoch(network, optimizer, data.batches(square, labels, shuffled(len(labels), seed, epoch), BATCH))
+        for epoch in (1, 2, 3)
+    ]
+    return losses, network
+
+
+@pytest.mark.parametrize("name", model.MODELS)
+def test_each_model_is_the_one_that_the_pipeline_trains_alone(name: str, images: torch.Tensor, labels: torch.Tensor):
+    settings = [(lr, momentum) for lr in LRS for momentum in MOMENTA]
+    parameters = ensemble.initial(name, 5, SEEDS, len(settings))
+    optimizer = ensemble.SGD(parameters, *map(list, zip(*settings, strict=True)))
+    steps: list[None] = []
+    losses = []
+    for epoch in (1, 2, 3):
+        orders = torch.stack([shuffled(len(labels), seed, epoch) for seed in range(SEEDS)])
+        losses.append(ensemble.train_epoch(optimizer, images, labels, orders, BATCH, lambda: steps.append(None)))
+    validation_loss, correct = ensemble.evaluate(parameters, images, labels)
+
+    assert len(steps) == 3 * 10  # 66 images in batches of 7, the last of 3
+    for seed in range(SEEDS):
+        for column, (lr, momentum) in enumerate(settings):
+            expected, network = alone(name, seed, lr, momentum, images, labels)
+            found = [epoch[seed, column].item() for epoch in losses]
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+            with torch.no_grad():
+                logits = network(images)
+            loss = functional.cross_entropy(logits.double(), labels).item()
+            assert validation_loss[seed, column].item() == pytest.approx(loss, abs=1e-5)
+            assert correct[seed, column].item() == (logits.argmax(1) == labels).sum().item()
+
+
+def final(accuracies: dict[float, list[float]]) -> pandas.DataFrame:
+    rows = [(lr, 0.0, seed, a, 1 - a) for lr, values in accuracies.items() for seed, a in enumerate(values)]
+    return pandas.DataFrame(rows, columns=["lr", "momentum", "seed", "accuracy", "loss"])
+
+
+def test_comparison_agrees_with_scipy_and_ranks_the_best_first():
+    good, near, bad = [0.94, 0.95, 0.97, 0.93], [0.95, 0.945, 0.965, 0.92], [0.90, 0.92, 0.93, 0.89]
+    table = comparison.compare(final({0.1: bad, 0.2: good, 0.3: near}))
+    assert table["lr"].tolist() == [0.2, 0.3, 0.1]
+    assert table["tied"].tolist() == [True, True, False]
+    assert table["accuracy_sd"].tolist() == pytest.approx([np.std(v, ddof=1) for v in (good, near, bad)])
+    for row, values in ((1, near), (2, bad)):
+        expected = stats.ttest_rel(values, good).confidence_interval(0.95)
+        assert table.loc[row, ["difference_low", "difference_high"]].tolist() == pytest.approx(list(expected))
+
+
+def test_answer_names_best_open_and_worse_settings():
+    table = comparison.compare(final({0.1: [0.90, 0.92], 0.2: [0.94, 0.961], 0.3: [0.95, 0.945]}))
+    scores = {"accuracy_mean": 0.9, "accuracy_sd": 0.01, "loss_mean": 0.3, "loss_sd": 0.02, "total": 297}
+    text = report.answer(table, 2, scores)
+    assert "**lr=0.2 momentum=0.0**, 95.05%" in text
+    assert "Can't be told apart from it: lr=0.3 momentum=0.0" in text
+    assert text.count("\n| 0.") == 3
+    assert "of the grid" not in text
+
+
+def test_a_best_at_the_edge_of_the_grid_is_said():
+    assert report.edge(0.1, [0.1, 0.2]).startswith("Its learning rate is the smallest")
+    assert report.edge(0.2, [0.1, 0.2]).endswith("a larger one may be better still.")
+    assert report.edge(0.1, [0.1]) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("lrs: []", "lrs: () is not|lrs: \\[\\] is not 1 to 20 different numbers above 0"),
+        ("lrs: 0.1", "lrs: 0.1 is not 1 to 20 different"),
+        ("lrs: [0.1, 0.1]", "lrs: .* is not 1 to 20 different"),
+        ("lrs: [0.1, -0.1]", "lrs: -0.1 is not 1 to 20 different numbers above 0"),
+        ("lrs: [.nan]", "lrs: nan is not"),
+        ("lrs: [true]", "lrs: True is not"),
+        ("momenta: [1.0]", "momenta: 1.0 is not"),
+        ("seeds: 1", "seeds: 1 is not a whole number from 2 to 100"),
+        ("seed: 3", "seed is not a setting; did you mean seeds?|'seed' is not a setting; did you mean seeds?"),
+        ("validation_images: 0", "validation_images: 0 is not"),
+    ],
+)
+def test_bad_grids_are_refused(tmp_path: Path, line: str, message: str):
+    values = {"lrs": "[0.1]", "momenta": "[0.0]", "seeds": "2", "validation_images": "5"}
+    key, value = line.split(": ")
+    path = tmp_path / "params.yaml"
+    path.write_text("".join(f"{name}: {text}\n" for name, text in (values | {key: value}).items()))
+    with pytest.raises(PipelineError, match=message):
+        read(path, grid.Grid)
+
+
+def test_validation_images_must_leave_a_batch():
+    chosen = grid.Grid(lrs=(0.1,), momenta=(0.0,), seeds=2, validation_images=1_495)
+    assert grid.training_images(1_500, chosen, 5) == 5
+    with pytest.raises(PipelineError, match="leaves 5 to train on, less than a batch of 6; set it to at most 1,494"):
+        grid.training_images(1_500, chosen, 6)
+
+
+def test_divergence_names_the_setting():
+    columns = ["epoch", "seed", "lr", "momentum", "train_loss", "validation_loss"]
+    table = pandas.DataFrame([(2, 0, 0.1, 0.0, 1.0, 1.0), (2, 1, 99.0, 0.9, 1.0, float("inf"))], columns=columns)
+    refuse_divergence(table[:1])
+    with pytest.raises(PipelineError, match=r"after epoch 2: lr 99.0, momentum 0.9, seed 1;"):
+        refuse_divergence(table)
+
+
+def run_sweep(root: Path, threads: int) -> dict[str, bytes]:
+    """The sweep's results on the digits, by path."""
+    for folder in ("stages", "sweep"):
+        shutil.copytree(folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    changes = {"dataset": "digits", "batch_size": "50", "epochs": "2", "validation_images": "300", "seeds": "3"}
+    for path in ("params.yaml", "sweep/params.yaml"):
+        text = Path(path).read_text()
+        for key, value in changes.items():
+            text = re.sub(rf"^{key}: \S+", f"{key}: {value}", text, flags=re.MULTILINE)
+        (root / path).write_text(text)
+    for name, content in digits.files().items():
+        output.write_bytes(root / data.FOLDER / name, content)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    for stage in ("train", "report"):
+        subprocess.run([sys.executable, "-m", f"sweep.{stage}"], cwd=root, env=environment, check=True)
+    results = ("models/sweep.pt", "metrics/sweep.json", "sweep/answer.md")
+    return {str(path): (root / path).read_bytes() for path in [*results, *_relative(root, "plots/sweep")]}
+
+
+def _relative(root: Path, folder: str) -> list[Path]:
+    return sorted(path.relative_to(root) for path in (root / folder).iterdir())
+
+
+@pytest.mark.slow
+def test_same_bytes_whatever_the_number_of_threads(tmp_path: Path):
+    one, two, eight = (run_sweep(tmp_path / str(threads), threads) for threads in (1, 2, 8))
+    assert len(one) == 6
+    assert one == two == eight
