@@ -78,7 +78,7 @@ def test_imports_are_deps(stage: str) -> None:
 def test_files_and_settings_used_are_declared(
     stage: str, small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("data", "models", "plots"):
+    for name in ("data", "metrics", "models", "plots"):
         (tmp_path / name).mkdir()
     for path in declared(stage, "deps") - {str(path) for path in project_imports(Path(f"stages/{stage}.py"))}:
         (tmp_path / path).symlink_to(small / path)
