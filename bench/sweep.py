@@ -38,7 +38,7 @@ def main() -> None:
             network = model.empty(settings.model, settings.hidden_units)
             model.initialize(network, torch.Generator().manual_seed(0))
             optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
-            train_epoch(network, optimizer, data.batches(images, labels, orders[0], settings.batch_size))
+            train_epoch(network, optimizer, data.batches(images, labels, orders[0], settings.batch_size), 1)
 
     def cost(action) -> float:  # type: ignore[no-untyped-def]
         start = time.process_time()

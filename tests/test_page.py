@@ -114,9 +114,10 @@ def test_without_set_up_dvc_uses_its_own_page(digits, tmp_path):
 
 
 def test_every_plot_has_a_sentence_on_how_to_read_it():
-    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    graph, sweep = (yaml.safe_load((ROOT / name).read_text()) for name in ("dvc.yaml", "sweep/dvc.yaml"))
     charts = [next(iter(plot)) for plot in graph["plots"]]
-    pictures = [next(iter(plot)) for stage in graph["stages"].values() for plot in stage.get("plots", [])]
+    stages = [*graph["stages"].values(), *sweep["stages"].values()]
+    pictures = [next(iter(plot)) for stage in stages for plot in stage.get("plots", [])]
     guide = page.TEMPLATE.read_text().split("const GUIDE = {")[1].split("\n};")[0]
     keys = re.findall(r"^  (\w+): \[", guide, re.MULTILINE)
     assert sorted(keys) == sorted(re.sub(r"\W", "_", name) for name in [*charts, *pictures])

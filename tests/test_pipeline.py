@@ -74,9 +74,10 @@ def test_the_charts_have_no_errors_and_come_once(project: Project) -> None:
     shown = json.loads(project.run("dvc", "plots", "show", "--json"))
     assert "errors" not in shown
     names = list(shown["data"])
-    declared = yaml.safe_load(project.read("dvc.yaml"))
-    pictures = [next(iter(plot)) for stage in declared["stages"].values() for plot in stage.get("plots", [])]
-    charts = [next(iter(plot)) for plot in declared["plots"]]
+    graph, sweep = (yaml.safe_load(project.read(name)) for name in ("dvc.yaml", "sweep/dvc.yaml"))
+    stages = graph["stages"] | {f"sweep {name}": stage for name, stage in sweep["stages"].items()}
+    pictures = [next(iter(plot)) for stage in stages.values() for plot in stage.get("plots", [])]
+    charts = [next(iter(plot)) for plot in graph["plots"]]
     assert sorted(names) == sorted(pictures + charts)
 
 

@@ -41,7 +41,7 @@ def alone(name: str, seed: int, lr: float, momentum: float, images: torch.Tensor
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
     square = images.view(-1, 1, 28, 28)
     losses = [
-        train_epoch(network, optimizer, data.batches(square, labels, shuffled(len(labels), seed, epoch), BATCH))
+        train_epoch(network, optimizer, data.batches(square, labels, shuffled(len(labels), seed, epoch), BATCH), epoch)
         for epoch in (1, 2, 3)
     ]
     return losses, network
@@ -111,8 +111,8 @@ def test_a_best_at_the_edge_of_the_grid_is_said():
         ("lrs: 0.1", "lrs: 0.1 is not 1 to 20 different"),
         ("lrs: [0.1, 0.1]", "lrs: .* is not 1 to 20 different"),
         ("lrs: [0.1, -0.1]", "lrs: -0.1 is not 1 to 20 different numbers above 0"),
-        ("lrs: [.nan]", "lrs: nan is not"),
-        ("lrs: [true]", "lrs: True is not"),
+        ("lrs: [.nan]", "lrs: .nan is not"),
+        ("lrs: [true]", "lrs: true is not"),
         ("momenta: [1.0]", "momenta: 1.0 is not"),
         ("seeds: 1", "seeds: 1 is not a whole number from 2 to 100"),
         ("seed: 3", "seed is not a setting; did you mean seeds?|'seed' is not a setting; did you mean seeds?"),

@@ -23,5 +23,5 @@ optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=0.0)
 clock = Clock()
 for epoch in range(1, EPOCHS + 1):
     order = shuffled(len(labels), 0, epoch)
-    clock.epoch(train_epoch(network, optimizer, data.batches(images, labels, order, BATCH)))
+    clock.epoch(train_epoch(network, optimizer, data.batches(images, labels, order, BATCH), epoch))
 clock.report()

@@ -35,7 +35,7 @@ class Params(BaseModel):
 
     def initial(self) -> dict[str, str | int]:
         """The settings that shape the initial weights."""
-        return {"model": self.model, "hidden_units": self.hidden_units, "seed": self.seed, "numerics": self.numerics}
+        return {"model": self.model, "hidden_units": self.hidden_units, "seed": self.seed}
 
     def training(self) -> dict[str, str | int | float]:
         """The settings that shape the trained weights."""
@@ -45,6 +45,7 @@ class Params(BaseModel):
             "epochs": self.epochs,
             "lr": self.lr,
             "momentum": self.momentum,
+            "numerics": self.numerics,
             "device": self.device,
         }
 

@@ -6,11 +6,12 @@ fingerprint of everything that shapes the training except its length, so it can 
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, output
+from stages.lib import checkpoint, data, numerics, output
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:
         "files": [_sha256(path) for path in files],
         "code": [_sha256(path) for path in code],
         "versions": [sys.version, torch.__version__, np.__version__],
-        "processor": torch.backends.cpu.get_cpu_capability(),
+        "processor": [torch.backends.cpu.get_cpu_capability(), *map(os.environ.get, numerics.PORTABLE)],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
