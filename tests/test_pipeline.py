@@ -5,7 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.project import Project
+from tests.project import ENVIRONMENT, Project
+from tools import replica
 
 import pytest
 import yaml
@@ -63,7 +64,7 @@ def test_the_model_s_wording_changes_no_loss_but_the_seed_does(project: Project)
 
 def test_the_queue_runs_without_downloading_again(project: Project) -> None:
     project.run("dvc", "exp", "run", "--queue", "-S", "lr=0.2,0.3")
-    project.run("dvc", "queue", "start", "-j", "1", **NO_MIRROR)
+    project.run("dvc", "queue", "start", "-j", "2", **NO_MIRROR)
     deadline = time.monotonic() + 300
     while (status := project.run("dvc", "queue", "status")).count("Success") < 2:
         assert "Failed" not in status and time.monotonic() < deadline, status
@@ -96,3 +97,18 @@ def test_nothing_else_makes_run_fall_back(tmp_path: Path) -> None:
     shown = project.run(sys.executable, "-m", "tools.run", status=None, **NO_MIRROR)
     assert "lr: -1 is not a finite number above 0" in shown
     assert "digits" not in shown
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(project: Project, tmp_path: Path) -> None:
+    twice = Project(tmp_path, **SETTINGS)
+    runs = [
+        subprocess.Popen(
+            ["dvc", "repro"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    for run in runs:
+        _, errors = run.communicate()
+        assert run.returncode == 0 or b"lock" in errors, errors
+    twice.run("dvc", "repro")
+    assert replica.difference(project.folder, tmp_path) == ""

@@ -1,0 +1,39 @@
+"""The README says what is true: its stages, its numbers and its commands."""
+
+import json
+import re
+import subprocess
+
+from tests.project import ROOT, STAGES
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_the_table_of_stages_is_the_graph() -> None:
+    assert re.findall(r"^\| \[(\w+)\]\(stages/\1\.py\) \|", README, re.MULTILINE) == list(STAGES)
+
+
+def test_the_result_is_that_of_the_last_commit() -> None:
+    # not of the working tree, which may hold an experiment
+    recorded = json.loads(subprocess.check_output(["git", "show", "HEAD:metrics/test.json"], cwd=ROOT))
+    accuracy, low, high = (100 * recorded[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
+    assert (
+        f"**{accuracy:.2f} %** of the {recorded['total']:,} test images right "
+        f"(95 % interval {low:.2f} to {high:.2f} %), test loss {recorded['loss']:.4f}, 15,910 parameters"
+    ) in README
+
+
+def test_every_target_it_names_is_in_the_makefile() -> None:
+    named = set(re.findall(r"(?:^\$ |`)make ([a-z-]+)", README, re.MULTILINE))
+    assert {"run", "verify", "test", "predict"} <= named
+    assert named <= set(re.findall(r"^([a-z-]+): ", MAKEFILE, re.MULTILINE))
+
+
+def test_every_file_it_links_to_is_there() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_first_command_comes_within_a_hundred_words() -> None:
+    assert len(README.split("$ make run")[0].split()) <= 100
