@@ -1,6 +1,7 @@
 """The whole pipeline under DVC, on the embedded digits, as a user runs it."""
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
