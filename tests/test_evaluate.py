@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 
 from stages import evaluate
+from stages.lib import params
+from tests.project import ROOT
 
 import numpy as np
 import pandas
@@ -9,6 +11,14 @@ import pytest
 import torch
 
 TABLE = pandas.DataFrame({"actual": [0, 0, 1, 2, 2, 2], "predicted": [0, 1, 1, 2, 2, 0]})
+# Seven predictions in three of the ten groups of the calibration; 0.5 and 1.0 lie on borders.
+SURE = pandas.DataFrame(
+    {
+        "actual": [1, 2, 3, 4, 5, 6, 7],
+        "predicted": [1, 2, 9, 4, 9, 6, 9],
+        "probability": [0.5, 0.55, 0.59, 0.31, 0.33, 0.95, 1.0],
+    }
+)
 
 
 def test_counts_and_the_wilson_interval() -> None:
@@ -44,6 +54,44 @@ def test_every_image_is_predicted_once_and_in_order() -> None:
     images = torch.arange(7.0).reshape(7, 1, 1, 1)
     logits = evaluate.predict(torch.nn.Identity(), images, torch.zeros(7), batch_size=3)
     assert logits.flatten().tolist() == list(range(7))
+
+
+def test_calibration_of_a_small_table() -> None:
+    found = evaluate.calibration(SURE)
+    assert list(found.columns) == ["stated", "right", "images"]
+    assert found["images"].tolist() == [2, 3, 2]
+    assert found["right"].tolist() == [1 / 2, 2 / 3, 1 / 2]
+    assert found["stated"].tolist() == pytest.approx([0.32, (0.5 + 0.55 + 0.59) / 3, 0.975], abs=1e-15)
+
+
+def test_calibration_equals_numpys_histograms() -> None:
+    generator = np.random.default_rng(0)
+    stated = generator.uniform(0.1, 1, 997)
+    right = generator.uniform(size=997) < stated
+    found = evaluate.calibration(pandas.DataFrame({"actual": 1, "predicted": right.astype(int), "probability": stated}))
+    edges = np.linspace(0, 1, 11)
+    images, hits, sums = (np.histogram(stated, edges, weights=w)[0][1:] for w in (None, right.astype(float), stated))
+    assert found["images"].tolist() == images.tolist()
+    assert np.allclose(found["right"], hits / images, atol=1e-15)
+    assert np.allclose(found["stated"], sums / images, atol=1e-14)
+
+
+def test_summary_names_results_then_settings() -> None:
+    settings = params.load(ROOT / "params.yaml").training()
+    rows = evaluate.summary(evaluate.score(SURE, 0.75), 15910, settings)
+    values = dict(zip(rows["name"], rows["value"], strict=True))
+    assert list(values)[:6] == ["accuracy", "accuracy_low", "accuracy_high", "error_rate", "loss", "parameters"]
+    assert values["accuracy"] == 4 / 7
+    assert (values["loss"], values["parameters"], values["lr"]) == (0.75, 15910, settings["lr"])
+    assert list(values)[6:] == list(settings)
+
+
+def test_summary_reads_back_exactly() -> None:
+    rows = evaluate.summary(evaluate.score(SURE, 0.1 + 0.2), 7, {"momentum": 0.0})
+    lines = rows.to_csv(index=False, lineterminator="\n").splitlines()
+    assert "loss,0.30000000000000004" in lines
+    assert "parameters,7" in lines
+    assert "momentum,0.0" in lines
 
 
 def test_the_files_agree_with_each_other(small: Path) -> None:

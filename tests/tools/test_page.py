@@ -45,7 +45,7 @@ def shown(digits: Path) -> Path:
 @pytest.fixture(scope="module")
 def views(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """What the probe saw on the page 1280 and 390 pixels wide."""
-    probe = shutil.copy(ROOT / "tests/probe.html", shown.with_name("probe.html"))
+    probe = shutil.copy(Path(__file__).with_name("probe.html"), shown.with_name("probe.html"))
     profile = tmp_path_factory.mktemp("profile")
     dom, console = browse(Path(probe).as_uri(), profile, "--allow-file-access-from-files")
     assert not console
