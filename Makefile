@@ -4,7 +4,7 @@ BASE ?= HEAD
 READY := .venv/ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run repro test verify verify-cpus report predict experiments compare sweep bench
+.PHONY: run repro test verify verify-cpus report predict experiments compare sweep s3 bench
 
 run: $(READY)  ## the pipeline on MNIST; on the embedded digits if no mirror can be reached
 	python -m tools.run
@@ -36,6 +36,9 @@ experiments: $(READY)  ## the experiments' results and the settings in which the
 
 sweep: $(READY)  ## a grid of settings with several seeds, and which is best: sweep/answer.md
 	dvc repro sweep/dvc.yaml
+
+s3: $(READY)  ## what results in an S3 bucket need, and the server of their test
+	python -m pip install --quiet --requirement requirements-s3.txt
 
 compare: $(READY)  ## McNemar's test of two commits or experiments: make compare A=main B=exp-name
 	python -m tools.compare "$(A)" "$(B)"

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
@@ -67,9 +68,21 @@ def small(tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., No
     """A folder in which all stages ran on the embedded digits: 1,500 images in batches of 400, two epochs."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "data").mkdir()
-    (folder / "data/published_loss.csv").write_bytes((ROOT / "data/published_loss.csv").read_bytes())
+    shutil.copy(ROOT / "data/published_loss.csv", folder / "data")
     with chdir(folder):
         run_stages("download", "render", "build", "train", "evaluate")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(mnist: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., None]) -> Path:
+    """A folder in which the network was built, trained and evaluated on the real MNIST, as the last commit says."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / data.FOLDER.parent).mkdir()
+    (folder / data.FOLDER).symlink_to(mnist / data.FOLDER)
+    shutil.copy(ROOT / "data/published_loss.csv", folder / "data")
+    with chdir(folder):
+        run_stages("build", "train", "evaluate", **yaml.safe_load(run("git", "show", "HEAD:params.yaml", cwd=ROOT)))
     return folder
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages.lib import data
-from stages.lib.errors import PipelineError
 from tests.project import ROOT
 
 import pandas
@@ -52,14 +51,11 @@ def test_results_are_those_of_the_last_commit():
     ) in WORDS
 
 
-def test_limits_are_measured(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    try:
-        images, labels = data.to_tensors(data.load_test("mnist"))
-        classes = pandas.read_csv("plots/classes.csv").set_index("class")
-    except (PipelineError, FileNotFoundError) as error:
-        pytest.skip(f"needs the network trained on MNIST: {error}")
-    network = load(ROOT, monkeypatch)
+@pytest.mark.slow
+def test_limits_are_measured(trained, monkeypatch):
+    network = load(trained, monkeypatch)
+    images, labels = data.to_tensors(data.load_test("mnist"))
+    classes = pandas.read_csv("plots/classes.csv").set_index("class")
     moved = accuracy(network, torch.roll(images, 4, 3), labels)
     assert f"moved 4 pixels to the right: {moved:.1%}".replace("%", " %") in WORDS
     assert f"unprepared: {accuracy(network, 1 - images, labels):.1%}".replace("%", " %") in WORDS

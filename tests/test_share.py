@@ -19,7 +19,7 @@ import pytest
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 needs_s3 = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("moto", "dvc_s3"))),
-    reason="needs the dependency group s3; python -m pip install dvc-s3 'moto[server]'",
+    reason="needs dvc-s3 and moto: make s3",
 )
 
 

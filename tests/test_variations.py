@@ -21,7 +21,7 @@ ONE_CPU = str(min(os.sched_getaffinity(0)))
 DISORDER = """
 mkdir ../mounted && disorderfs --shuffle-dirents=yes . ../mounted > /dev/null || exit
 (cd ../mounted && "$@"); status=$?
-fusermount -u ../mounted && exit $status
+fusermount -uz ../mounted && exit $status
 """
 
 

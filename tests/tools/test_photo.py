@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stages.lib import checkpoint, data, model, params
 from stages.lib.errors import PipelineError
-from tools import photo, predict
+from tools import photo
 
 import numpy as np
 import pytest
@@ -120,12 +120,6 @@ def test_otsu_splits_two_heaps():
     assert photo.otsu(values) == 0.2
 
 
-def test_bars_are_as_long_as_the_probabilities():
-    lines = predict.bars(torch.tensor([0.5, 0.25, 0.0, 0.25])).splitlines()
-    assert [line.count("█") for line in lines] == [20, 10, 0, 10]
-    assert lines[0].startswith("0   50.0%")
-
-
 VARIANTS = {
     "enlarged": lambda image: image.resize((280, 280), Image.Resampling.NEAREST),
     "inverted": lambda image: ImageOps.invert(image.resize((280, 280), Image.Resampling.BICUBIC)),
@@ -135,13 +129,12 @@ VARIANTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_predictions_agree_with_those_of_the_original_images(variant, tmp_path):
-    try:
-        images = data.load_test("mnist").images[:100]
-        network = model.empty("sequential", 20)
-        checkpoint.load("models/checkpoint.pt", network, params.load().training())
-    except PipelineError as error:
-        pytest.skip(f"needs the network trained on MNIST: {error}")
+def test_predictions_agree_with_those_of_the_original_images(variant, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained)
+    images = data.load_test("mnist").images[:100]
+    settings = params.load()
+    network = model.empty(settings.model, settings.hidden_units)
+    checkpoint.load("models/checkpoint.pt", network, settings.training())
     prepared = np.stack([seen(VARIANTS[variant](Image.fromarray(image)), tmp_path) for image in images])
     originals = torch.from_numpy(images.astype(np.float32) / 255)
     predicted = [network(batch.flatten(1)).argmax(1) for batch in (originals, torch.from_numpy(prepared))]

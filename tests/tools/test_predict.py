@@ -1,0 +1,44 @@
+"""What `make predict` prints and draws."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from stages.lib import data
+from stages.lib.errors import PipelineError
+from tools import predict
+
+import pytest
+import torch
+from PIL import Image
+
+
+def test_bars_are_as_long_as_the_probabilities() -> None:
+    lines = predict.bars(torch.tensor([0.5, 0.25, 0.0, 0.25])).splitlines()
+    assert [line.count("█") for line in lines] == [20, 10, 0, 10]
+    assert lines[0].startswith("0   50.0%")
+
+
+@pytest.mark.slow
+def test_a_picture_is_named_and_drawn_as_the_network_saw_it(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    image = data.load_test("digits").images[0]
+    Image.fromarray(image).resize((280, 280), Image.Resampling.NEAREST).save("photo.png")
+    monkeypatch.setattr(sys, "argv", ["predict", "photo.png"])
+    predict.main()
+    *bars, last = capsys.readouterr().out.splitlines()
+    likeliest = max(bars, key=lambda bar: float(bar.split()[1].rstrip("%")))
+    assert len(bars) == 10
+    assert last.startswith(f"most likely {likeliest[0]};")
+    with Image.open("seen.png") as seen:
+        assert seen.size == (600, 336)
+
+
+@pytest.mark.parametrize("words", [[], [""], ["one.png", "two.png"]])
+def test_it_takes_one_picture(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["predict", *words])
+    with pytest.raises(PipelineError, match="expected the path of one picture"):
+        predict.main()
