@@ -3,6 +3,8 @@
 Reads the mirrors (MNIST) or scikit-learn's package (digits); writes the four IDX files of data/raw.
 """
 
+import shutil
+
 from stages.lib import data, output, params
 
 
@@ -20,9 +22,15 @@ def files(dataset: str) -> dict[str, bytes]:
 
 def main() -> None:
     settings = params.load()
-    for name, content in files(settings.dataset).items():
+    found = files(settings.dataset)
+    for name, content in found.items():
         data.verify(settings.dataset, name, content)
+    for name, content in found.items():
         output.write_bytes(data.FOLDER / name, content)
+    # dvc.yaml lets data/raw persist, so that a failed download leaves it; all that lies in it counts as data.
+    for path in data.FOLDER.iterdir():
+        if path.name not in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 if __name__ == "__main__":

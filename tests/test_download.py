@@ -2,7 +2,7 @@ from contextlib import chdir
 from pathlib import Path
 
 from stages import download
-from stages.lib import data, mirrors
+from stages.lib import data, digits, mirrors
 
 import pytest
 
@@ -19,9 +19,17 @@ def test_mnist_comes_from_the_mirrors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_written_when_a_file_is_wrong(tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "train-images-idx3-ubyte"
-    monkeypatch.setattr(download, "files", lambda dataset: {name: b"other"})
+    name = "t10k-labels-idx1-ubyte"
+    monkeypatch.setattr(download, "files", lambda dataset: digits.files() | {name: b"other"})
     with chdir(tmp_path):
         with pytest.raises(data.PipelineError, match=f"{name} is not the one of digits"):
             run_stages("download")
         assert not Path("data").exists()
+
+
+def test_what_else_lies_in_the_folder_goes(tmp_path: Path, run_stages) -> None:
+    (tmp_path / data.FOLDER / "folder").mkdir(parents=True)
+    (tmp_path / data.FOLDER / "foreign").touch()
+    with chdir(tmp_path):
+        run_stages("download")
+        assert {path.name for path in data.FOLDER.iterdir()} == data.SHA256["digits"].keys()

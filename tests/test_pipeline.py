@@ -96,7 +96,7 @@ def test_without_a_mirror_make_run_falls_back_and_repro_says_what_to_do(tmp_path
 def test_nothing_else_makes_run_fall_back(tmp_path: Path) -> None:
     project = Project(tmp_path, lr=-1)
     shown = project.run(sys.executable, "-m", "tools.run", status=None, **NO_MIRROR)
-    assert "lr: -1 is not a finite number above 0" in shown
+    assert "lr: -1 is not a number above 0 and at most 1e38" in shown
     assert "digits" not in shown
 
 

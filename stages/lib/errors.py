@@ -1,6 +1,6 @@
-"""Errors that a user can mend end a process with one message and no traceback; importing this module is enough.
+"""Errors that a user can fix end a process with one message and no traceback; importing this module is enough.
 
-Ctrl-C ends it with one line. Any other exception is a mistake of the project's and keeps its traceback.
+Ctrl-C ends it with one line. Any other exception is a bug in the project and keeps its traceback.
 """
 
 import io
@@ -9,7 +9,7 @@ from types import TracebackType
 
 
 class PipelineError(Exception):
-    """Something the user can mend; its text says what was expected, what was found and what to do.
+    """Something the user can fix; its text says what was expected, what was found and what to do.
 
     `exit_status` is what the process ends with.
     """
@@ -21,6 +21,13 @@ class UnreachableError(PipelineError):
     """No mirror could be reached. 69 is EX_UNAVAILABLE of sysexits.h, so that a caller can tell it apart."""
 
     exit_status = 69
+
+
+def short(value: object, length: int = 60) -> str:
+    """A value found in somebody's file as a message can quote it: on one line, printable and not too long."""
+    text = "nothing" if value in (None, "") else str(value)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -5,6 +5,8 @@ stores whatever an endless one sends, so the download itself is ours: bounded in
 until its SHA-256 is right.
 """
 
+import gzip
+import io
 import os
 import signal
 import zlib
@@ -13,10 +15,11 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from typing import NoReturn
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from stages.lib.data import is_published
-from stages.lib.errors import PipelineError, UnreachableError
+from stages.lib.errors import PipelineError, UnreachableError, short
 
 from torchvision.datasets import MNIST
 from tqdm import tqdm
@@ -24,12 +27,24 @@ from tqdm import tqdm
 STALL_SECONDS = 15  # without a single byte
 ARCHIVE_SECONDS = 120  # for one archive; the largest has 9.9 MB
 ARCHIVE_BYTES = 2**24  # 16 MiB
+SCHEMES = ("https", "http", "ftp", "file")
 FILE_BYTES = 2**26  # 64 MiB; the largest file, unpacked, has 47 MB
 
 
 def urls() -> list[str]:
-    """The base URLs to try, in order; MNIST_MIRROR may name several, separated by spaces."""
-    return [url.rstrip("/") + "/" for url in [*os.environ.get("MNIST_MIRROR", "").split(), *MNIST.mirrors]]
+    """The base URLs to try, in order; MNIST_MIRROR may name several, separated by spaces.
+
+    Raises PipelineError for one that can't be a mirror: the mistake is the user's, not the network's.
+    """
+    named = os.environ.get("MNIST_MIRROR", "").split()
+    for url in named:
+        parts = urlsplit(url)
+        if parts.scheme not in SCHEMES or parts.username is not None or not (parts.netloc or parts.scheme == "file"):
+            raise PipelineError(
+                f"MNIST_MIRROR names {short(url.rpartition('@')[2])}; expected https://host/folder, "
+                "file:///folder or the like, without a user or a password"
+            )
+    return [url.rstrip("/") + "/" for url in [*named, *MNIST.mirrors]]
 
 
 def fetch_any(mirrors: list[str]) -> dict[str, bytes]:
@@ -78,14 +93,13 @@ def _download(url: str) -> bytes:
 
 def _unpack(archive: bytes) -> bytes:
     """The file in a gzip archive, or its first FILE_BYTES: a longer one can't have the right SHA-256."""
-    decompressor = zlib.decompressobj(wbits=31)  # 31: gzip, not bare zlib
     try:
-        content = decompressor.decompress(archive, FILE_BYTES)
-    except zlib.error as error:
+        with gzip.open(io.BytesIO(archive)) as file:
+            return file.read(FILE_BYTES)
+    except EOFError:
+        raise PipelineError(f"the archive ends too early, after {len(archive):,} bytes") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
         raise PipelineError(f"not a gzip archive ({error}); it begins with {archive[:20]!r}") from None
-    if not decompressor.eof and len(content) < FILE_BYTES:
-        raise PipelineError(f"the archive ends too early, after {len(archive):,} bytes")
-    return content
 
 
 @contextmanager
@@ -117,7 +131,7 @@ def _give_up(failures: dict[str, Exception]) -> NoReturn:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, HTTPError):
-        return f"HTTP status {error.code} {error.reason}"
+        return f"HTTP status {error.code} {short(error.reason, 200)}"
     if isinstance(error, URLError) and isinstance(error.reason, Exception):
         error = error.reason
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return short(getattr(error, "strerror", None) or str(error) or type(error).__name__, 200)

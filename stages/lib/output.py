@@ -18,7 +18,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     Raises PipelineError if the disk is full or the folder can't be written to; what was there before stays.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes may write the same file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -29,7 +29,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        raise PipelineError(f"can't write {path}: {error.strerror}; mend that and run again") from None
+        raise PipelineError(f"can't write {path}: {error.strerror}; fix that and run again") from None
 
 
 def write_text(path: str | Path, text: str) -> None:

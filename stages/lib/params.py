@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from stages.lib.errors import PipelineError
+from stages.lib.errors import PipelineError, short
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,7 +25,7 @@ class Params(BaseModel):
     hidden_units: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")
     batch_size: int = Field(ge=1, le=60_000, description="a whole number from 1 to 60,000")
     epochs: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")
-    lr: float = Field(gt=0, description="a finite number above 0")
+    lr: float = Field(gt=0, le=1e38, description="a number above 0 and at most 1e38")  # float32 ends at 3.4e38
     momentum: float = Field(ge=0, lt=1, description="a number from 0 to below 1")
     numerics: Literal["portable", "native"] = Field(description="portable or native")
     device: Literal["cpu", "cuda", "mps"] = Field(description="cpu, cuda or mps")
@@ -50,21 +50,31 @@ class Params(BaseModel):
         }
 
 
-class _UniqueKeyLoader(yaml.BaseLoader):
-    """Reads every value as text, which pydantic turns into a number or refuses, and refuses a key that comes twice.
+class _Loader(yaml.BaseLoader):
+    """Reads every value as text, which pydantic turns into a number or refuses; notes what is wrong with the keys.
 
     YAML's own numbers would surprise: PyYAML takes `1e-3` for text, `yes` for true and `1:30` for 90.
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.problems: list[str] = []
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # a few lines of them can stand for gigabytes
+            raise yaml.composer.ComposerError(None, None, "expected no alias", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if not isinstance(key, str):
-                raise PipelineError(f"params.yaml, line {line}: {key!r} is not a setting's name")
-            if key in mapping:
-                raise PipelineError(f"params.yaml, line {line}: {key} is set twice; keep one of the lines")
-            mapping[key] = self.construct_object(value_node, deep=True)
+                self.problems.append(f"line {line}: {short(key)} is not a setting's name")
+            elif key in mapping:
+                self.problems.append(f"line {line}: {short(key)} is set twice; keep one of the lines")
+            else:
+                mapping[key] = self.construct_object(value_node, deep=True)
         return mapping
 
 
@@ -78,24 +88,32 @@ def read(path: str | Path, schema: type[Settings]) -> Settings:
 
     Raises PipelineError, naming all problems at once: each with the key, the value found and what is allowed.
     """
-    values = _read(Path(path))
+    values, problems = _read(Path(path))
     try:
-        return schema.model_validate(values)
+        settings = schema.model_validate(values)
     except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem, schema)}" for problem in error.errors())
-        raise PipelineError(f"{path} has settings that can't be used:\n{problems}") from None
+        problems += [_explain(problem, schema) for problem in error.errors()]
+    if problems:
+        raise PipelineError("\n  ".join([f"{path} has settings that can't be used:", *problems]))
+    return settings
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The values by key, and what is wrong with the keys."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        values = loader.get_single_data()
     except FileNotFoundError:
         raise PipelineError(f"there is no {path} here; run from the project's root, or `git checkout {path}`") from None
+    except OSError as error:
+        raise PipelineError(f"can't read {path}: {error.strerror}; expected a file, `git checkout {path}`") from None
+    except RecursionError:
+        raise PipelineError(f"{path} is nested too deeply; expected lines like `lr: 0.1`") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PipelineError(f"{path} is not readable as YAML; expected lines like `lr: 0.1`. {error}") from None
     if not isinstance(values, dict):
-        raise PipelineError(f"{path} should hold lines like `lr: 0.1`, but holds {_short(values)}")
-    return values
+        raise PipelineError(f"{path} should hold lines like `lr: 0.1`, but holds {short(values)}")
+    return values, loader.problems
 
 
 def _explain(problem: Any, schema: type[BaseModel]) -> str:
@@ -104,13 +122,11 @@ def _explain(problem: Any, schema: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{key} is missing; expected {schema.model_fields[key].description}"
     if problem["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(key, schema.model_fields, n=1)
+        nearest = difflib.get_close_matches(key.lower(), schema.model_fields, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"the settings are {', '.join(schema.model_fields)}"
-        return f"{_short(key)} is not a setting; {hint}"
-    return f"{key}: {_short(problem['input'])} is not {schema.model_fields[key].description}"
+        return f"{short(key)} is not a setting; {hint}"
+    return f"{key}: {short(problem['input'])} is not {schema.model_fields[key].description}"
 
 
-def _short(value: Any) -> str:
-    text = "nothing" if value in (None, "") else str(value)
-    text = text if text.isprintable() else repr(text)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+if __name__ == "__main__":  # `make repro` refuses bad settings even where no stage has to run
+    load()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib import checkpoint, data, numerics, output
+from stages.lib.errors import PipelineError
 
 import numpy as np
 import torch
@@ -41,10 +42,20 @@ def _sha256(path: Path) -> str:
 
 
 def save(key: str, network: nn.Module, optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
-    """Keep the state after len(losses) epochs, in place of an earlier one of the same training."""
+    """Keep the state after len(losses) epochs, in place of an earlier one of the same training.
+
+    A state that can't be kept only costs time later: that is said in a line, and the training goes on.
+    """
     state = {"key": key, "losses": losses, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
     content = checkpoint.encode(state)
-    output.write_bytes(FOLDER / key, hashlib.sha256(content).digest() + content)
+    try:
+        output.write_bytes(FOLDER / key, hashlib.sha256(content).digest() + content)
+        _forget_old()
+    except (PipelineError, OSError) as error:
+        print(f"an interrupted training would start from the beginning: {error}")
+
+
+def _forget_old() -> None:
     by_age = sorted(FOLDER.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for old in by_age[KEPT:]:
         old.unlink(missing_ok=True)
@@ -59,8 +70,8 @@ def restore(key: str, epochs: int, network: nn.Module, optimizer: torch.optim.Op
     path = FOLDER / key
     if not path.exists():
         return []
-    state = _read(path)
-    if state.get("key") != key:
+    state = _read(path, key)
+    if state is None:
         print(f"{path} is damaged or of another training: training starts from the beginning")
         return []
     if len(state["losses"]) > epochs:
@@ -71,8 +82,12 @@ def restore(key: str, epochs: int, network: nn.Module, optimizer: torch.optim.Op
     return state["losses"]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The content that `save` wrote, or nothing if a byte of it is another."""
-    file = path.read_bytes()
-    digest, content = file[:32], file[32:]
-    return checkpoint.decode(content, path) if hashlib.sha256(content).digest() == digest else {}
+def _read(path: Path, key: str) -> dict[str, Any] | None:
+    """The content that `save` wrote under `key`, or None if a byte of it is another."""
+    try:
+        file = path.read_bytes()
+        digest, content = file[:32], file[32:]
+        state = checkpoint.decode(content, path) if hashlib.sha256(content).digest() == digest else {}
+    except (PipelineError, OSError):
+        return None
+    return state if state.get("key") == key else None

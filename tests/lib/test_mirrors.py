@@ -88,9 +88,9 @@ ZIPPED = gzip.compress(b"something else")
 BAD = {
     "404": (functools.partial(send, b"", status=404), "HTTP status 404"),
     "page": (functools.partial(send, b"<!DOCTYPE html><p>Log in"), "not a gzip archive .*<!DOCTYPE html>"),
-    "empty": (functools.partial(send, b""), "ends too early, after 0 bytes"),
+    "empty": (functools.partial(send, b""), "0 bytes that are not the published ones"),
     "truncated": (functools.partial(send, ZIPPED[:-9], length=len(ZIPPED)), "ends too early, after 25 bytes"),
-    "flipped": (functools.partial(send, ZIPPED[:-6] + b"\xff" + ZIPPED[-5:]), "incorrect data check"),
+    "flipped": (functools.partial(send, ZIPPED[:-6] + b"\xff" + ZIPPED[-5:]), "not a gzip archive .CRC check failed"),
     "other": (functools.partial(send, ZIPPED), "14 bytes that are not the published ones"),
     "bomb": (functools.partial(send, gzip.compress(bytes(2**27))), "67,108,864 bytes that are not the published"),
     "endless": (endless, "sent more than the 16,777,216 bytes"),
@@ -122,9 +122,29 @@ def test_a_mirror_that_can_t_be_reached_is_told_apart(good: str, tmp_path: Path)
     assert not isinstance(caught.value, UnreachableError)
 
 
-def test_text_that_is_no_url_is_named() -> None:
-    with pytest.raises(PipelineError, match=r"(?s)mirror\.example.*unknown url type"):
-        mirrors.fetch_any(["mirror.example/"])
+def test_an_archive_in_two_members_is_one_file(good: str, published: dict[str, bytes], tmp_path: Path) -> None:
+    name, content = next(iter(published.items()))
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content[:9]) + gzip.compress(content[9:]))
+    assert mirrors.fetch(good) == published
+
+
+@pytest.mark.parametrize("url", ["htps://a/", "mirror.example", "/a/folder", "http://", "https://me:secret@host/"])
+def test_what_can_t_be_a_mirror_is_named_without_its_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_MIRROR", f"https://good/ {url}")
+    with pytest.raises(PipelineError, match=f"MNIST_MIRROR names {url.split('@')[-1]}; expected https://") as caught:
+        mirrors.urls()
+    assert "secret" not in str(caught.value)
+    assert not isinstance(caught.value, UnreachableError)
+
+
+def test_what_a_server_says_is_quoted_in_printable_characters() -> None:
+    def hostile(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.0 503 \x1b[31m" + b"x" * 5_000 + b"\r\n\r\n")
+
+    with server(hostile) as bad, pytest.raises(PipelineError) as caught:
+        mirrors.fetch_any([bad])
+    assert "HTTP status 503" in str(caught.value)
+    assert "\x1b" not in str(caught.value) and len(str(caught.value)) < 600
 
 
 def test_the_environment_s_mirrors_come_first(monkeypatch: pytest.MonkeyPatch) -> None:

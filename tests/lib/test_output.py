@@ -1,4 +1,6 @@
 import math
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from stages.lib import output
@@ -36,6 +38,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     with pytest.raises(PipelineError, match=r"can't write .*a: No space left on device"):
         output.write_text(tmp_path / "a", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_two_processes_that_write_the_same_file_leave_one_whole(tmp_path: Path) -> None:
+    contents = [bytes([letter]) * 400_000 for letter in b"ab"]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(output.write_bytes, [tmp_path / "a"] * 20, contents * 10))
+    assert (tmp_path / "a").read_bytes() in contents
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_folder_that_can_t_be_made_is_named(tmp_path: Path) -> None:

@@ -33,10 +33,11 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("lr: 0", "lr: 0 is not a finite number above 0"),
-        ("lr: .nan", "lr: .nan is not a finite number above 0"),
+        ("lr: 0", "lr: 0 is not a number above 0 and at most 1e38"),
+        ("lr: .nan", "lr: .nan is not a number above 0 and at most 1e38"),
         ("lr: .inf", "lr: .inf is not"),
         ("lr: nan", "lr: nan is not"),
+        ("lr: 1e39", "lr: 1e39 is not"),
         ("lr: fast", "lr: fast is not"),
         ("lr: true", "lr: true is not"),
         ("lr:", "lr: nothing is not"),
@@ -84,12 +85,32 @@ def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
         ("lr: [", "not readable as YAML"),
         (DEFAULTS + "lr: 0.2\n", "line 14: lr is set twice"),
         ("1: 2", "1 is not a setting;"),
-        ("? [a]\n: 1", "is not a setting's name"),
+        ("? [a]\n: 1", r"line 1: \['a'\] is not a setting's name"),
+        ("x: &a 1\ny: *a", "expected no alias"),
+        ("{a: " * 2_000, "nested too deeply"),
     ],
 )
 def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(PipelineError, match=expected):
         load(tmp_path, text)
+
+
+def test_keys_set_twice_are_named_with_the_other_problems_and_the_file_s_own_name(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text(DEFAULTS.replace("lr: 0.1", "LR: 0.1") + "seed: 1\nepochs: 3\n")
+    with pytest.raises(PipelineError) as caught:
+        params.load(tmp_path / "other.yaml")
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}/other.yaml has settings that can't be used:",
+        "  line 14: seed is set twice; keep one of the lines",
+        "  line 15: epochs is set twice; keep one of the lines",
+        "  lr is missing; expected a number above 0 and at most 1e38",
+        "  LR is not a setting; did you mean lr?",
+    ]
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"can't read .*: Is a directory; expected a file"):
+        params.load(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -66,6 +66,19 @@ def test_a_state_under_another_s_name_is_ignored(capsys: pytest.CaptureFixture[s
     assert "of another training" in capsys.readouterr().out
 
 
+def test_a_cache_that_can_t_be_used_stops_no_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / resume.FOLDER / "key").mkdir(parents=True)
+    assert resume.restore("key", 3, *training()) == []
+    assert "damaged or of another training" in capsys.readouterr().out
+    resume.save("key", *training(), [0.5])
+    assert "would start from the beginning: can't write .train_cache/key: Is a directory" in capsys.readouterr().out
+    (folder / resume.FOLDER / "key").rmdir()
+    (folder / resume.FOLDER).rmdir()
+    (folder / resume.FOLDER).touch()
+    resume.save("key", *training(), [0.5])
+    assert resume.restore("key", 3, *training()) == []
+
+
 def test_old_states_go() -> None:
     for index in range(resume.KEPT + 3):
         resume.save(f"key{index}", *training(), [0.5])
