@@ -53,9 +53,9 @@ bench/.venv/ready: bench/requirements.txt
 	touch $@
 
 $(READY): requirements.txt
-	rm -rf .venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version}")'
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --requirement requirements.txt
+	install -m 755 tools/dvc .venv/bin/dvc
 	python -m tools.page
 	touch $@
