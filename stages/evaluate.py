@@ -1,16 +1,14 @@
 """Measure the trained network on the test images, the only stage that touches them after download.
 
-Reads data/raw, models/checkpoint.pt, metrics/model.json and plots/loss.csv; writes metrics/test.json, the tables
+Reads data/raw, models/checkpoint.pt, plots/loss.csv and data/published_loss.csv; writes metrics/test.json, the tables
 predictions.csv, classes.csv, calibration.csv and summary.csv of plots, and pictures of the mistakes, the weights and
 the loss.
 """
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, model, numerics, output, params, plot
+from stages.lib import checkpoint, data, model, numerics, output, params, plot, tables
 
 import numpy as np
 import pandas
@@ -18,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from scipy.stats import binomtest
-from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support
 from torch import nn
 from torch.nn import functional
 
@@ -44,9 +42,8 @@ def score(table: pandas.DataFrame, loss: float) -> dict[str, float | int]:
     """Loss in nats per image, counts, and accuracy with its Wilson 95 % interval (Wilson 1927)."""
     correct, total = int((table["actual"] == table["predicted"]).sum()), len(table)
     interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
-    accuracy = float(accuracy_score(table["actual"], table["predicted"]))
     return {
-        "accuracy": accuracy,
+        "accuracy": correct / total,
         "accuracy_high": float(interval.high),
         "accuracy_low": float(interval.low),
         "correct": correct,
@@ -88,11 +85,11 @@ def summary(scores: dict[str, float | int], parameters: int, settings: dict[str,
 
 
 def mistakes_figure(table: pandas.DataFrame, images: torch.Tensor, count: int) -> Figure:
-    """The `count` mistakes that the network was most sure of, the surest first."""
+    """The `count` mistakes with the highest stated probability, the highest first; images: (n, 1, 28, 28)."""
     wrong = table[table["actual"] != table["predicted"]]
     shown = wrong.sort_values("probability", ascending=False, kind="stable").head(count)
     titles = [f"{row.actual} taken for {row.predicted}\n{row.probability:.1%}" for row in shown.itertuples()]
-    title = f"The surest {len(shown)} of {len(wrong)} mistakes: class, prediction, its probability"
+    title = f"The {len(shown)} most confident of {len(wrong):,} mistakes"
     return plot.titled_images(list(images[shown["index"].tolist(), 0]), titles, 6, 1.25, title)
 
 
@@ -102,11 +99,12 @@ def weights_figure(weights: np.ndarray) -> Figure:
     columns = min(len(shown), 10 if len(shown) > 25 else 5)
     grid = plot.mosaic(shown, columns)
     limit = np.nanmax(np.abs(grid))
-    figure = Figure(figsize=(1.4 * columns + 1.2, 1.4 * -(-len(shown) // columns) + 0.2))
+    figure = Figure(figsize=(max(4, 1.4 * columns + 1.2), 1.4 * -(-len(shown) // columns) + 0.4))
     axes = figure.add_subplot()
     picture = axes.imshow(grid, cmap="RdBu_r", vmin=-limit, vmax=limit)
     figure.colorbar(picture, label="weight")
-    axes.set_title(f"Weights into {len(shown)} of the {len(weights)} hidden units")
+    which = f"first {len(shown)} of {len(weights):,}" if len(weights) > len(shown) else f"{len(shown)}"
+    figure.suptitle(f"Weights of the {which} hidden units")
     axes.set(xticks=[], yticks=[])
     plot.bare(axes)
     return figure
@@ -119,9 +117,11 @@ def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame) -> Figure:
     axes.plot(published["epoch"], published["fresh"], "o", mfc="none", color="C1", label="notebook, fresh")
     axes.plot(published["epoch"], published["continued"], "s", mfc="none", color="C2", label="notebook, continued")
     axes.plot(loss["epoch"], loss["train_loss"], ".-", color="C0", label="this run")
-    axes.set(xlabel="epoch", ylabel="train_loss (nats per image)", yscale="log", title="Training loss")
+    figure.suptitle("Training loss per epoch")
+    axes.set(xlabel="epoch", ylabel="train_loss (nats per image)", yscale="log")
+    axes.set_xlim(left=0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(frameon=False)
@@ -134,6 +134,8 @@ def main() -> None:
     network = model.empty(settings.model, settings.hidden_units)
     checkpoint.load("models/checkpoint.pt", network, settings.training())
     images, labels = data.to_tensors(data.load_test(settings.dataset))
+    loss = tables.read("plots/loss.csv", ["epoch", "train_loss"])
+    published = tables.read("data/published_loss.csv", ["epoch", "fresh", "continued"])
 
     logits = predict(network, images, labels, settings.batch_size)
     table = predictions(logits, labels)
@@ -144,11 +146,10 @@ def main() -> None:
     output.write_csv("plots/predictions.csv", table)
     output.write_csv("plots/classes.csv", classes(table))
     output.write_csv("plots/calibration.csv", calibration(table))
-    parameters = json.loads(data.read(Path("metrics/model.json")))["parameters"]
+    parameters = sum(value.numel() for value in network.parameters())
     output.write_csv("plots/summary.csv", summary(scores, parameters, settings.training()))
     plot.save(mistakes_figure(table, images, settings.mistakes), "plots/mistakes.png")
     plot.save(weights_figure(next(network.parameters()).detach().numpy()), "plots/weights.png")
-    loss, published = (pandas.read_csv(path) for path in ("plots/loss.csv", "data/published_loss.csv"))
     plot.save(loss_figure(loss, published), "plots/loss.png")
 
 

@@ -20,7 +20,7 @@ def views(image: torch.Tensor) -> dict[str, np.ndarray | torch.Tensor]:
 
 
 def first_of_each_class(split: data.Split, count: int) -> np.ndarray:
-    """The first `count` images of every class, ten rows after another: (10 * count, 28, 28) uint8.
+    """The first `count` images of every class, class by class: (10 * count, 28, 28) uint8.
 
     A class with fewer images is filled up with empty ones.
     """
@@ -32,14 +32,14 @@ def first_of_each_class(split: data.Split, count: int) -> np.ndarray:
 
 
 def class_grid(images: np.ndarray, count: int) -> Figure:
-    """Ten rows, one for each class, of `count` images each."""
-    figure = Figure(figsize=(0.6 * count + 0.8, 6.5))
+    """Ten rows, one for each class, of `count` images each; images: (10 * count, 28, 28)."""
+    figure = Figure(figsize=(max(4, 0.6 * count + 0.8), 6.9))
     axes = figure.add_subplot()
     axes.imshow(plot.mosaic(images, count))
     size = images.shape[1] + 1
     axes.set_yticks([size * label + size / 2 for label in range(10)], [str(label) for label in range(10)])
-    axes.set_xticks([])
-    axes.set_ylabel("class")
+    axes.set(xticks=[], ylabel="class")
+    figure.suptitle(f"The first {count} training images of each class")
     plot.bare(axes)
     return figure
 
@@ -47,14 +47,15 @@ def class_grid(images: np.ndarray, count: int) -> Figure:
 def main() -> None:
     settings = params.load()
     train = data.load_train(settings.dataset)
-    images, labels = data.to_tensors(train)
-    print(f"{len(labels):,} training images; the first is {tuple(images[0].shape)} with label {labels[0]}")
+    count = settings.row_images
+    images, labels = data.to_tensors(data.Split(train.images[:count], train.labels[:count]))
+    print(f"{len(train.labels):,} training images; the first is {tuple(images[0].shape)} with label {labels[0]}")
 
-    plot.save(plot.titled_images([images[0, 0]], [f"Class : {labels[0]}"], 1, 2.3), "plots/samples/digit.png")
+    titles = [f"Class : {label}" for label in labels]
+    plot.save(plot.titled_images([images[0, 0]], titles[:1], 1, 2.3), "plots/samples/digit.png")
     routes = views(images[0])
     plot.save(plot.titled_images(list(routes.values()), list(routes), 3, 2.3), "plots/samples/views.png")
-    row = [f"Class : {label}" for label in labels[: settings.row_images]]
-    plot.save(plot.titled_images(list(images[: len(row), 0]), row, len(row), 1.25), "plots/samples/row.png")
+    plot.save(plot.titled_images(list(images[:, 0]), titles, 10, 1.25), "plots/samples/row.png")
     grid = first_of_each_class(train, settings.images_per_class)
     plot.save(class_grid(grid, settings.images_per_class), "plots/samples/grid.png")
 

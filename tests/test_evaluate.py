@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from stages import evaluate
-from stages.lib import params
+from stages.lib import data, params
 from tests.project import ROOT
 
 import numpy as np
@@ -103,18 +103,75 @@ def test_the_files_agree_with_each_other(small: Path) -> None:
     assert wrong == pytest.approx(scores["total"] - scores["correct"])
 
 
-def test_the_loss_is_the_mean_over_the_test_images(small: Path) -> None:
-    # For images predicted right, predictions.csv has the probability that the loss takes the logarithm of; so a bound.
-    scores = json.loads((small / "metrics/test.json").read_text())
+def test_the_loss_and_the_probabilities_are_those_of_numpy_in_double_precision(small: Path) -> None:
+    state = torch.load(small / "models/checkpoint.pt", weights_only=True)["state"]
+    w1, b1, w2, b2 = (value.numpy() for value in state.values())
+    images, labels = (
+        data.decode_idx((small / data.FOLDER / f"t10k-{kind}-ubyte").read_bytes())
+        for kind in ("images-idx3", "labels-idx1")
+    )
+    hidden = 1 / (1 + np.exp(-(images.reshape(-1, 784).astype(np.float32) / 255 @ w1.T + b1)))
+    logits = (hidden @ w2.T + b2).astype(float)
+    log_probability = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     table = pandas.read_csv(small / "plots/predictions.csv")
-    right = table["actual"] == table["predicted"]
-    floor = -(np.log(table["probability"][right]).sum() + np.log1p(-table["probability"][~right]).sum()) / len(table)
-    assert floor <= scores["loss"] < 10 * floor
+    assert (table["predicted"] == log_probability.argmax(1)).all()
+    # The logits are float32, and their last bits differ; what follows them must not be.
+    np.testing.assert_allclose(table["probability"], np.exp(log_probability.max(1)), rtol=1e-5)
+    scores = json.loads((small / "metrics/test.json").read_text())
+    assert scores["loss"] == pytest.approx(-log_probability[np.arange(len(labels)), labels].mean(), rel=1e-6)
 
 
-def test_no_mistakes_and_many_units_can_be_drawn() -> None:
+def test_logits_are_turned_into_probabilities_in_double_precision() -> None:
+    logits = torch.tensor([[0.1, 3.3, 1.7]])
+    exact = np.exp(logits.double().numpy())
+    found = evaluate.predictions(logits, torch.tensor([1]))["probability"][0]
+    assert found == pytest.approx(exact[0, 1] / exact.sum(), rel=1e-14)
+
+
+def test_mistakes_are_shown_with_their_own_images_the_most_confident_first() -> None:
+    table = pandas.DataFrame(
+        {
+            "index": [0, 1, 2, 3],
+            "actual": [7, 4, 5, 6],
+            "predicted": [2, 4, 8, 0],
+            "probability": [0.5, 0.9, 0.875, 0.6],
+        }
+    )
+    images = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 1, 28, 28) / 4
+    figure = evaluate.mistakes_figure(table, images, 2)
+    assert figure.get_suptitle() == "The 2 most confident of 3 mistakes"
+    assert [axes.get_title() for axes in figure.axes] == ["5 taken for 8\n87.5%", "6 taken for 0\n60.0%"]
+    assert [axes.images[0].get_array().max() for axes in figure.axes] == [2 / 4, 3 / 4]
+
+
+def test_weights_above_0_are_red_and_0_is_the_middle_of_the_scale() -> None:
+    weights = np.zeros((2, 784))
+    weights[0, 0], weights[1, 783] = 3, -1
+    picture = evaluate.weights_figure(weights).axes[0].images[0]
+    drawn = picture.get_array()
+    assert (drawn[0, 0], drawn[27, 56]) == (3, -1)
+    red, _, blue, _ = picture.cmap(picture.norm(3))
+    assert red > blue
+    np.testing.assert_allclose(picture.cmap(picture.norm(0.0))[:3], 0.97, atol=0.01)
+
+
+def test_the_loss_is_drawn_beside_the_two_tables_it_is_named_after() -> None:
+    loss = pandas.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.6]})
+    published = pandas.DataFrame({"epoch": [1, 2], "fresh": [0.9, 0.8], "continued": [0.5, 0.4]})
+    (axes,) = evaluate.loss_figure(loss, published).axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert drawn == {"notebook, fresh": [0.9, 0.8], "notebook, continued": [0.5, 0.4], "this run": [0.7, 0.6]}
+
+
+@pytest.mark.parametrize(
+    ("units", "title"),
+    [(1, "the 1 hidden units"), (7, "the 7 hidden units"), (1_300, "the first 100 of 1,300 hidden units")],
+)
+def test_the_weights_of_any_number_of_units_can_be_drawn(units: int, title: str) -> None:
+    assert evaluate.weights_figure(np.ones((units, 784))).get_suptitle() == f"Weights of {title}"
+
+
+def test_no_mistake_is_no_picture_but_a_title() -> None:
     perfect = pandas.DataFrame({"index": [0], "actual": [1], "predicted": [1], "probability": [0.9]})
-    assert "0 of 0" in evaluate.mistakes_figure(perfect, torch.zeros(1, 1, 28, 28), 5).get_suptitle()
-    for units in (1, 7, 130):
-        title = evaluate.weights_figure(np.ones((units, 784))).axes[0].get_title()
-        assert title == f"Weights into {min(units, 100)} of the {units} hidden units"
+    figure = evaluate.mistakes_figure(perfect, torch.zeros(1, 1, 28, 28), 5)
+    assert figure.get_suptitle() == "The 0 most confident of 0 mistakes"

@@ -1,11 +1,24 @@
+from contextlib import chdir
 from pathlib import Path
 
 from stages import render
-from stages.lib import data
+from stages.lib import data, plot
 
 import numpy as np
+import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def figures(small: Path) -> dict[str, Figure]:
+    """What the stage draws, by the name of the file, and the settings of `small`: eight images in the row."""
+    drawn: dict[str, Figure] = {}
+    with chdir(small), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plot, "save", lambda figure, path: drawn.update({Path(path).name: figure}))
+        render.main()
+    return drawn
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -46,3 +59,19 @@ def test_the_pictures_show_the_image_they_name(small: Path) -> None:
     dark = np.flatnonzero((picture[rows] == 0).mean(axis=0) > 0.3)
     columns = np.linspace(dark[0], dark[-1] + 1, 57)[1::2].astype(int)
     assert np.abs(picture[np.ix_(rows, columns)].astype(int) - image).max() <= 1
+
+
+def test_each_image_of_the_row_has_its_own_class_as_title(small: Path, figures: dict[str, Figure]) -> None:
+    with chdir(small):
+        images, labels = data.load_train("digits")
+    axes = figures["row.png"].axes
+    assert [one.get_title() for one in axes] == [f"Class : {label}" for label in labels[:8]]
+    for one, image in zip(axes, images, strict=False):
+        np.testing.assert_allclose(one.images[0].get_array(), image / 255, rtol=1e-6)
+
+
+def test_the_rows_of_the_grid_are_named_from_0_down_to_9(figures: dict[str, Figure]) -> None:
+    (axes,) = figures["grid.png"].axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == list("0123456789")
+    assert list(axes.get_yticks()) == sorted(axes.get_yticks())
+    assert axes.yaxis_inverted()  # as in a picture: small numbers at the top

@@ -1,28 +1,33 @@
 """Pictures: one style, grids of small images, and PNG files that are the same bytes on every machine."""
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.lib import output
 
+os.environ.pop("FREETYPE_PROPERTIES", None)  # read at the import: it changes how letters are drawn
+os.environ["MPLBACKEND"] = "agg"  # a notebook names one of its own, which may be missing here
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# The defaults first: a user's own matplotlibrc must not change a result.
-matplotlib.rcParams.update(matplotlib.rcParamsDefault)
+matplotlib.rcdefaults()  # a user's own matplotlibrc must not change a result
 matplotlib.rcParams.update(
     {
         "font.family": "DejaVu Sans",  # comes with matplotlib
         "font.size": 10,
         "axes.titlesize": 10,
-        "figure.titlesize": 13,
+        "figure.titlesize": 12,
         "figure.facecolor": "white",
         "savefig.dpi": 120,
         "figure.constrained_layout.use": True,
+        "figure.constrained_layout.h_pad": 0.08,
+        "figure.constrained_layout.w_pad": 0.08,
         "image.cmap": "gray",
         "image.interpolation": "nearest",
         "axes.spines.top": False,
@@ -40,8 +45,11 @@ def save(figure: Figure, path: str | Path) -> None:
 
 def titled_images(images: Sequence[Any], titles: Sequence[str], columns: int, width: float, title: str = "") -> Figure:
     """Images (28, 28) of values in [0, 1], `columns` to a row, each under its own title; width of one in inches."""
+    columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
-    figure = Figure(figsize=(width * columns, (width + 0.3) * rows + (0.4 if title else 0)))
+    lines = max((name.count("\n") + 1 for name in titles), default=1)
+    height = (width + 0.1 + 0.17 * lines) * rows + (0.4 if title else 0)
+    figure = Figure(figsize=(max(4 if title else 0, width * columns), height))
     figure.suptitle(title)
     for position, (image, name) in enumerate(zip(images, titles, strict=True), start=1):
         axes = figure.add_subplot(rows, columns, position)
