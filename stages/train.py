@@ -46,9 +46,10 @@ def train_epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if not loss.item() < DIVERGED:  # NaN, too, is not
-            raise diverged(loss.item(), epoch, step, optimizer.param_groups[0]["lr"])
-        loss_sum += loss.item() * len(labels)
+        value = loss.item()
+        if not value < DIVERGED:  # NaN, too, is not
+            raise diverged(value, epoch, step, optimizer.param_groups[0]["lr"])
+        loss_sum += value * len(labels)
         n += len(labels)
     return loss_sum / n
 

@@ -6,6 +6,7 @@ gives another byte, each of its variations is tried alone to name the one that m
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +18,11 @@ from tools import replica
 import pytest
 
 DIGITS = {"dataset": "digits"}
-ONE_CPU = str(min(os.sched_getaffinity(0)))
+CPUS = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+PICTURES = """
+export MPLCONFIGDIR=$(mktemp -d); echo "lines.linewidth: 9" > "$MPLCONFIGDIR/matplotlibrc"
+exec "$@"
+"""
 DISORDER = """
 mkdir ../mounted && disorderfs --shuffle-dirents=yes . ../mounted > /dev/null || exit
 (cd ../mounted && "$@"); status=$?
@@ -49,7 +54,7 @@ VARIATIONS = {
     "1 thread": threads(1),
     "2 threads": threads(2),
     "8 threads": threads(8),
-    "one CPU": Variation(start=("taskset", "--cpu-list", ONE_CPU)),
+    "one CPU": Variation(start=("taskset", "--cpu-list", str(min(CPUS)))),
     "instructions of PyTorch": Variation({"ATEN_CPU_CAPABILITY": "default"}),
     "instructions of MKL": Variation({"MKL_CBWR": "AVX2"}),
     "instructions of NumPy": Variation({"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"}),
@@ -60,6 +65,9 @@ VARIATIONS = {
     "ASCII": Variation({"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
     "umask": Variation(start=shell('umask 077; exec "$@"')),
     "date": Variation(start=("faketime", "2031-02-03 04:05:06")),
+    "style of pictures": Variation(start=shell(PICTURES)),
+    "hints of letters": Variation({"FREETYPE_PROPERTIES": "truetype:interpreter-version=35"}),
+    "notebook": Variation({"MPLBACKEND": "module://matplotlib_inline.backend_inline"}),
     "order of files": Variation(start=shell(DISORDER)),
     "temporary experiment": Variation(command=shell("dvc exp run --temp --name other; dvc exp apply other")),
     "queue": Variation(
@@ -71,10 +79,23 @@ RUNS = {
         "path", "home", "8 threads", "instructions of PyTorch", "instructions of MKL", "hash seed", "time zone",
         "Turkish", "umask", "date",
     ],
-    "experiment": ["2 threads", "one CPU", "instructions of NumPy", "ASCII", "temporary experiment"],
-    "queue": ["1 thread", "instructions of OpenBLAS", "order of files", "queue"],
+    "experiment": [
+        "2 threads", "one CPU", "instructions of NumPy", "ASCII", "hints of letters", "notebook",
+        "temporary experiment",
+    ],
+    "queue": ["1 thread", "instructions of OpenBLAS", "style of pictures", "order of files", "queue"],
 }  # fmt: skip
+
+
+def has_locale(name: str) -> bool:
+    """Whether a process can use that locale; where it is not installed, setting it changes nothing."""
+    check = f"import locale; locale.setlocale(locale.LC_ALL, {name!r})"
+    return subprocess.run([sys.executable, "-c", check], stderr=subprocess.DEVNULL).returncode == 0
+
+
 MISSING = {
+    "one CPU": None if shutil.which("taskset") else "there is no taskset",
+    "Turkish": None if has_locale("tr_TR.UTF-8") else "the locale tr_TR.UTF-8 is not installed (Debian: locales)",
     "date": None if shutil.which("faketime") else "faketime is not installed (Debian: faketime)",
     "order of files": None if shutil.which("disorderfs") else "disorderfs is not installed (Debian: disorderfs)",
 }
@@ -105,7 +126,7 @@ def blame(names: list[str], differs: Callable[[str], bool]) -> list[str]:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Path]]]:
     """The folder of each run, `plain` without any variation; as many at a time as there are CPUs."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(len(CPUS)) as pool:
         todo = {"plain": [], **RUNS}
         yield {
             run: pool.submit(vary, tmp_path_factory.mktemp(run.replace(" ", "-")), able(names))

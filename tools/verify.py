@@ -27,7 +27,7 @@ def altered(recorded: dict[str, str]) -> dict[str, str]:
         for path, md5 in outputs.found(recorded, Path()).items()
         if md5 != recorded[path]
     }
-    for path in committed & set(recorded):
+    for path in sorted(committed & set(recorded)):
         if outputs.md5_of(git("show", f"HEAD:{path}")) != recorded[path]:
             problems[path] = f"{path} in the last commit is not the one that dvc.lock records there"
     return problems
@@ -71,7 +71,7 @@ def compare_metrics() -> list[str]:
 def repro() -> None:
     shutil.rmtree(resume.FOLDER, ignore_errors=True)  # else training would go on from its own end
     if subprocess.run(["dvc", "repro", "--force"], stdout=sys.stderr).returncode != 0:
-        raise PipelineError("verify: the pipeline failed, so nothing is proved")
+        raise PipelineError("verify: the pipeline failed, so nothing was verified")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 All four compute the same function; what differs is how they read and what their parameters are called.
 """
 
+import math
 from collections import OrderedDict
 
 import torch
@@ -78,6 +79,6 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear):
-            nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
-            bound = layer.in_features**-0.5
+            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+            bound = 1 / math.sqrt(layer.in_features)
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

@@ -35,7 +35,9 @@ def configure(numerics: str) -> None:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE
     torch.set_num_threads(1)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True) without importing its compiler
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # saves time
     capability = torch.backends.cpu.get_cpu_capability()
+    assert numerics == "native" or capability != "AVX512", "configure must come before PyTorch's first computation"
     if numerics == "portable" and capability != "AVX2":
         warnings.warn(
             f"numerics: portable needs an x86-64 processor with AVX2, but PyTorch uses {capability} here; "

@@ -1,11 +1,14 @@
 """The pins hold in a process whose user has set the variables to something else."""
 
 import os
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 from stages.lib import numerics
 
+import pytest
 import torch
 
 HOSTILE = {
@@ -43,5 +46,16 @@ def test_native_leaves_the_instructions_to_the_user() -> None:
     assert printed.splitlines()[-1] == "DEFAULT 1 True"
 
 
+@pytest.mark.skipif(platform.system() != "Linux" or platform.machine() != "x86_64", reason="asks Linux about AVX2")
 def test_avx2_is_seen_whatever_the_variables_say() -> None:
-    assert numerics.has_avx2() == (torch.cpu.get_capabilities()["avx2"] is True)
+    code = "from stages.lib import numerics; print(numerics.has_avx2())"
+    printed = subprocess.check_output([sys.executable, "-c", code], env={**os.environ, **HOSTILE}, text=True)
+    assert printed.strip() == str(" avx2 " in Path("/proc/cpuinfo").read_text())
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="needs a processor with AVX2")
+def test_too_late_a_call_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(AssertionError, match="before PyTorch's first computation"):
+        numerics.configure("portable")

@@ -116,7 +116,7 @@ def test_code_that_was_not_recorded_is_told(project: Path) -> None:
 
 def test_a_failing_pipeline_proves_nothing(project: Path) -> None:
     Path("number.sh").write_text("false\n")
-    with pytest.raises(PipelineError, match=r"nothing is proved"):
+    with pytest.raises(PipelineError, match=r"nothing was verified"):
         verify.main()
 
 
