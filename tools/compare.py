@@ -5,10 +5,10 @@ prints both accuracies, how many images each got right alone, and McNemar's exac
 one is right, is it as often the one as the other?
 """
 
-import io
 import sys
 from typing import NamedTuple
 
+from stages.lib import tables
 from stages.lib.errors import PipelineError
 
 import dvc.api
@@ -33,25 +33,17 @@ class Comparison(NamedTuple):
 def read(revision: str) -> pandas.DataFrame:
     """The predictions of a revision; raises PipelineError if there are none."""
     try:
-        text = dvc.api.read(PREDICTIONS, rev=None if revision == "workspace" else revision)
+        content = dvc.api.read(PREDICTIONS, rev=None if revision == "workspace" else revision, mode="rb")
     except SCMError:
         raise PipelineError(
             f"{revision!r} is not a commit, branch or experiment here; `dvc exp show` and `git log` list them, "
             "and `workspace` means the files here"
         ) from None
-    except (DvcException, OSError) as error:
+    except (DvcException, OSError):
         raise PipelineError(
-            f"can't read {PREDICTIONS} of {revision} ({error}); run `dvc repro` there, or `dvc pull` if it is shared"
+            f"the files here lack the {PREDICTIONS} of {revision}; run `dvc repro` there, or `dvc pull` if it is shared"
         ) from None
-    return _parse(text, revision)
-
-
-def _parse(text: str, revision: str) -> pandas.DataFrame:
-    table = pandas.read_csv(io.StringIO(text))
-    missing = {"index", "actual", "predicted"} - set(table.columns)
-    if missing:
-        raise PipelineError(f"{PREDICTIONS} of {revision} lacks the columns {', '.join(sorted(missing))}")
-    return table
+    return tables.parse(content, f"{PREDICTIONS} of {revision}", ["index", "actual", "predicted"])
 
 
 def compare(first: pandas.DataFrame, second: pandas.DataFrame) -> Comparison:

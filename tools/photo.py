@@ -15,6 +15,8 @@ from scipy import ndimage
 SIDE, BOX = 28, 20
 WORKING_SIDE = 280  # larger photos are shrunk to this: enough for a box of 20, and quick
 FAINTEST = 0.1  # of the way from black to white: less contrast is no ink
+FAINT = 0.3  # of full ink: less, such as the lines of the paper, does not stretch the box
+SMALLEST = 8  # pixels
 SPECK = 0.02  # of all the ink: a smaller spot is dirt
 
 
@@ -32,14 +34,18 @@ def read(path: str | Path) -> np.ndarray:
 
     Raises PipelineError if there is no such file or it is no image.
     """
+    if not Path(path).is_file():
+        raise PipelineError(f"there is no file {path}; expected the path of a picture of one digit")
     try:
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file)
             picture.load()
-    except FileNotFoundError:
-        raise PipelineError(f"there is no {path}; expected the path of a picture of one digit") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PipelineError(f"can't read {path} as an image; expected a PNG, JPEG or the like. {error}") from None
+    if min(picture.size) < SMALLEST:
+        raise PipelineError(
+            f"{path} has {picture.width} x {picture.height} pixels; expected {SMALLEST} or more each way"
+        )
     gray = _flatten(picture)
     gray.thumbnail((WORKING_SIDE, WORKING_SIDE))
     return np.asarray(gray, np.float32)
@@ -50,7 +56,7 @@ def _flatten(picture: Image.Image) -> Image.Image:
     if picture.mode in ("1", "L", "RGB", "CMYK", "YCbCr", "LAB", "HSV") and not picture.has_transparency_data:
         return picture.convert("L").convert("F").point(lambda value: value / 255)
     if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture, np.float64)
+        values = np.nan_to_num(np.asarray(picture, np.float64), nan=0, posinf=0, neginf=0)
         return Image.fromarray(((values - values.min()) / (np.ptp(values) or 1)).astype(np.float32))
     gray, opacity = (np.asarray(band, np.float32) / 255 for band in picture.convert("RGBA").convert("LA").split())
     behind = float(opacity.any() and np.average(gray, weights=opacity) < 0.5)
@@ -109,7 +115,7 @@ def _without_specks(image: np.ndarray) -> np.ndarray:
 
 def centered(image: np.ndarray) -> np.ndarray:
     """Ink (h, w) in [0, 1] scaled into a 20 x 20 box, its centre of mass in the middle of (28, 28) float32."""
-    rows, columns = np.nonzero(image)
+    rows, columns = np.nonzero(image > FAINT)
     digit = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(np.float32)
     height, width = (max(1, round(size * BOX / max(digit.shape))) for size in digit.shape)
     small = np.asarray(Image.fromarray(digit).resize((width, height), Image.Resampling.BOX))

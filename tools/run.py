@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from stages.lib import params
 from stages.lib.errors import UnreachableError
 
 # What DVC says when the download stage ends with the exit status that means: no mirror can be reached.
@@ -23,6 +24,7 @@ def shown(command: list[str]) -> tuple[int, bytes]:
 
 
 def main() -> None:
+    params.load()  # so that bad settings are refused even if no stage has to run
     status, errors = shown(["dvc", "repro"])
     if UNREACHABLE in errors:
         print(

@@ -3,8 +3,9 @@
 from math import comb
 
 from stages.lib.errors import PipelineError
-from tools.compare import compare, report
+from tools.compare import compare, read, report
 
+import dvc.api
 import pandas
 import pytest
 
@@ -20,6 +21,13 @@ def test_counts_and_p_value_are_those_worked_out_by_hand():
     assert result.alone == (2, 5)
     two_sided = 2 * sum(comb(7, k) for k in range(3)) / 2**7
     assert result.p_value == pytest.approx(two_sided, abs=1e-15)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"index,actual,predicted\n", b"index,actual\n0,1\n"])
+def test_what_is_no_table_of_predictions_is_refused(content: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dvc.api, "read", lambda path, rev, mode: content)
+    with pytest.raises(PipelineError, match=r"plots/predictions\.csv of main should have numbers in"):
+        read("main")
 
 
 def test_equal_runs_have_p_of_one():

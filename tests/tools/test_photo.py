@@ -87,7 +87,25 @@ def test_shadow_noise_and_a_speck_are_not_ink(plain, tmp_path):
 def test_large_and_tiny_pictures(plain, tmp_path):
     large = Image.fromarray(seven(240, 200, 70, 90)).resize((2000, 2400), Image.Resampling.NEAREST)
     assert np.abs(seen(large, tmp_path) - plain).mean() < 0.02
-    assert seen(Image.fromarray(np.eye(3, dtype=np.uint8) * 255), tmp_path).shape == (28, 28)
+    assert seen(Image.fromarray(np.eye(8, dtype=np.uint8) * 255), tmp_path).shape == (28, 28)
+    with pytest.raises(PipelineError, match=r"photo\.png has 60 x 7 pixels; expected 8 or more each way"):
+        seen(Image.new("L", (60, 7)), tmp_path)
+
+
+def test_faint_lines_of_the_paper_do_not_shrink_the_digit(plain, tmp_path):
+    image = 255 - seven(240, 200, 70, 90)
+    lines = image[::30]
+    lines[lines == 255] = 215
+    found = seen(Image.fromarray(image), tmp_path)
+    assert np.ptp(np.nonzero(found > 0.5)[0]) + 1 == 20
+    assert np.abs(found - plain).mean() < 0.02
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_no_ink(value, plain, tmp_path):
+    image = seven(240, 200, 70, 90).astype(np.float32)
+    image[5, 5] = value
+    assert np.abs(seen(Image.fromarray(image), tmp_path, "photo.tif") - plain).max() < 0.02
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
@@ -108,11 +126,12 @@ def test_what_is_no_image_is_refused(tmp_path):
     Image.fromarray(seven(240, 200, 70, 90)).save(whole)
     (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:100])
     (tmp_path / "empty.png").touch()
-    for name in ("text.png", "cut.png", "empty.png", "."):
+    for name in ("text.png", "cut.png", "empty.png"):
         with pytest.raises(PipelineError, match=r"can't read .* as an image"):
             photo.prepare(tmp_path / name)
-    with pytest.raises(PipelineError, match=r"there is no .*missing\.png"):
-        photo.prepare(tmp_path / "missing.png")
+    for name in ("missing.png", "."):
+        with pytest.raises(PipelineError, match="there is no file"):
+            photo.prepare(tmp_path / name)
 
 
 def test_otsu_splits_two_heaps():
