@@ -62,18 +62,18 @@ def classes(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def calibration(table: pandas.DataFrame) -> pandas.DataFrame:
-    """How often the network is right when it says how sure it is, for every tenth of the probability that it states.
+    """How often the network is correct when it says how sure it is, for every tenth of the probability of a prediction.
 
-    One row for each tenth that has images: the mean of the stated probabilities, the fraction of right predictions,
-    both in [0, 1], and the number of images. This is the reliability diagram of DeGroot and Fienberg (1983).
+    One row for each tenth that has images: the mean of the probabilities, the fraction of correct predictions, both in
+    [0, 1], and the number of images. This is the reliability diagram of DeGroot and Fienberg (1983).
     """
-    right = table["actual"] == table["predicted"]
+    correct = table["actual"] == table["predicted"]
     tenth = (table["probability"] * 10).astype(int).clip(upper=9).rename("tenth")  # 1.0 belongs to the last
-    groups = pandas.DataFrame({"stated": table["probability"], "right": right}).groupby(tenth)
+    groups = pandas.DataFrame({"probability": table["probability"], "correct": correct}).groupby(tenth)
     return groups.agg(
-        stated=("stated", lambda stated: math.fsum(stated) / len(stated)),  # exact, so the same on every machine
-        right=("right", "mean"),
-        images=("right", "size"),
+        probability=("probability", lambda group: math.fsum(group) / len(group)),  # exact, so the same on every machine
+        correct=("correct", "mean"),
+        images=("correct", "size"),
     ).reset_index(drop=True)
 
 

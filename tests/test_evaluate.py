@@ -58,22 +58,24 @@ def test_every_image_is_predicted_once_and_in_order() -> None:
 
 def test_calibration_of_a_small_table() -> None:
     found = evaluate.calibration(SURE)
-    assert list(found.columns) == ["stated", "right", "images"]
+    assert list(found.columns) == ["probability", "correct", "images"]
     assert found["images"].tolist() == [2, 3, 2]
-    assert found["right"].tolist() == [1 / 2, 2 / 3, 1 / 2]
-    assert found["stated"].tolist() == pytest.approx([0.32, (0.5 + 0.55 + 0.59) / 3, 0.975], abs=1e-15)
+    assert found["correct"].tolist() == [1 / 2, 2 / 3, 1 / 2]
+    assert found["probability"].tolist() == pytest.approx([0.32, (0.5 + 0.55 + 0.59) / 3, 0.975], abs=1e-15)
 
 
 def test_calibration_equals_numpys_histograms() -> None:
     generator = np.random.default_rng(0)
-    stated = generator.uniform(0.1, 1, 997)
-    right = generator.uniform(size=997) < stated
-    found = evaluate.calibration(pandas.DataFrame({"actual": 1, "predicted": right.astype(int), "probability": stated}))
+    probability = generator.uniform(0.1, 1, 997)
+    correct = generator.uniform(size=997) < probability
+    table = pandas.DataFrame({"actual": 1, "predicted": correct.astype(int), "probability": probability})
+    found = evaluate.calibration(table)
     edges = np.linspace(0, 1, 11)
-    images, hits, sums = (np.histogram(stated, edges, weights=w)[0][1:] for w in (None, right.astype(float), stated))
+    weights = None, correct.astype(float), probability
+    images, hits, sums = (np.histogram(probability, edges, weights=each)[0][1:] for each in weights)
     assert found["images"].tolist() == images.tolist()
-    assert np.allclose(found["right"], hits / images, atol=1e-15)
-    assert np.allclose(found["stated"], sums / images, atol=1e-14)
+    assert np.allclose(found["correct"], hits / images, atol=1e-15)
+    assert np.allclose(found["probability"], sums / images, atol=1e-14)
 
 
 def test_summary_names_results_then_settings() -> None:

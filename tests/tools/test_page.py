@@ -10,8 +10,11 @@ from pathlib import Path
 from tests.project import ROOT, run
 from tools import page
 
+import pandas
 import pytest
+import vl_convert
 import yaml
+from dvc_render import VegaRenderer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NO_NETWORK = ("--proxy-server=http://127.0.0.1:9", "--host-resolver-rules=MAP * ~NOTFOUND")
@@ -34,24 +37,42 @@ def browse(url: str, profile: Path, *options: str) -> tuple[str, list[str]]:
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-@pytest.fixture(scope="module")
-def shown(digits: Path) -> Path:
-    """The page made by set-up and `dvc plots show`."""
-    run("python", "-m", "tools.page", cwd=digits)
-    run("dvc", "plots", "show", cwd=digits)
-    return digits / "dvc_plots" / "index.html"
-
-
-@pytest.fixture(scope="module")
-def views(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+def look(index: Path, profile: Path) -> list[dict]:
     """What the probe saw on the page 1280 and 390 pixels wide."""
-    probe = shutil.copy(Path(__file__).with_name("probe.html"), shown.with_name("probe.html"))
-    profile = tmp_path_factory.mktemp("profile")
+    probe = shutil.copy(Path(__file__).with_name("probe.html"), index.with_name("probe.html"))
     dom, console = browse(Path(probe).as_uri(), profile, "--allow-file-access-from-files")
     assert not console
     report = re.search(r'<pre id="report">(.*?)</pre>', dom, re.DOTALL)
     assert report and report[1], "the charts were never drawn"
     return json.loads(html.unescape(report[1]))
+
+
+@pytest.fixture(scope="module")
+def views(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """The page made by set-up and `dvc plots show`."""
+    run("python", "-m", "tools.page", cwd=digits)
+    run("dvc", "plots", "show", cwd=digits)
+    return look(digits / "dvc_plots" / "index.html", tmp_path_factory.mktemp("profile"))
+
+
+@pytest.fixture(scope="module")
+def compared(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """The page of `dvc plots diff` of two experiments with different learning rates."""
+    folder = tmp_path_factory.mktemp("compared") / "project"
+    shutil.copytree(digits, folder, symlinks=True)
+    run("python", "-m", "tools.page", cwd=folder)
+    run("dvc", "exp", "rename", run("dvc", "exp", "list", "--name-only", cwd=folder).strip(), "slow", cwd=folder)
+    run("dvc", "exp", "run", "--quiet", "--name", "fast", "-S", "lr=0.3", cwd=folder)
+    run("dvc", "plots", "diff", "slow", "fast", cwd=folder)
+    return look(folder / "dvc_plots" / "index.html", tmp_path_factory.mktemp("profile"))
+
+
+def drawn(template: str, rows: list[dict[str, str]]) -> str:
+    """The SVG of a table drawn by a template of the project, by a Vega-Lite nearly as old as that of DVC's own page."""
+    renderer = VegaRenderer(
+        rows, "chart", x="predicted", y="actual", template=template, template_dir=ROOT / ".dvc/plots"
+    )
+    return vl_convert.vegalite_to_svg(renderer.get_filled_template(), vl_version="5.8")
 
 
 def plots(folder: Path) -> dict:
@@ -63,13 +84,13 @@ def plots(folder: Path) -> dict:
 def test_every_chart_and_picture_is_drawn_once_at_both_widths(digits, views):
     data = plots(digits)["data"]
     charts = {name.replace(" ", "_") for name, kind in data.items() if kind[0]["type"] == "vega"}
-    pictures = [name for name, kind in data.items() if kind[0]["type"] == "image"]
+    pictures = {name for name, kind in data.items() if kind[0]["type"] == "image"} - {"plots/loss.png"}
     for view in views:
         assert view["charts"].keys() == charts - {"Summary"}
-        assert min(view["charts"].values()) >= 2
+        assert min(map(len, view["charts"].values())) >= 2
         assert len(view["pictures"]) == len(pictures)
-        assert min(view["pictures"].values()) > 100
-        assert len(view["titles"]) == len(set(view["titles"])) == len(data)
+        assert all(picture["width"] > 100 and picture["shown"] for picture in view["pictures"])
+        assert len(view["titles"]) == len(set(view["titles"])) == len(charts | pictures)
         assert view["overflow"] <= 0
     assert [view["width"] for view in views] == [1280, 390]
 
@@ -91,8 +112,72 @@ def test_the_numbers_are_those_of_the_metrics(digits, views):
 @needs_chromium
 def test_settings_other_than_the_default_are_named(views):
     for view in views:
-        line = next(line for line in view["text"].splitlines() if line.startswith("Other than the default"))
-        assert line == "Other than the default: dataset digits (default mnist) · batch_size 10 (default 100)"
+        line = next(line for line in view["text"].splitlines() if line.startswith("Settings other than"))
+        assert re.sub("commit [0-9a-f]+:", "commit abc:", line) == (
+            "Settings other than in params.yaml of commit abc: dataset digits (there mnist) · batch_size 10 (there 100)"
+        )
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_the_confusion_shows_every_mistake(digits, views):
+    counts = pandas.read_csv(digits / "plots/predictions.csv").value_counts(["actual", "predicted"])
+    for chart in ("Confusion_matrix", "Confusion_of_each_class"):
+        cells = [mark["fill"] for mark in views[0]["charts"][chart] if mark["kind"] == "rect"]
+        assert len(cells) == 100
+        assert 100 - cells.count("rgb(255, 255, 255)") == len(counts)
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_calibration_shows_both_whole_axes_one_diagonal_and_the_numbers_of_images(compared):
+    marks, words = compared[0]["charts"]["Calibration"], compared[0]["words"]["Calibration"]
+    assert [mark["kind"] for mark in marks].count("rule") == 1
+    assert words.count("0.0") == words.count("1.0") == 2
+    assert len({mark["shape"] for mark in marks if mark["kind"] == "symbol"}) > 2
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_no_point_of_the_loss_is_on_the_frame_and_no_heading_is_dvcs(views, compared):
+    for view in (*views, *compared):
+        assert min(min(mark["place"]) for mark in view["charts"]["Training_loss"] if mark["kind"] == "symbol") > 5
+        assert not any("rev" in words for words in view["words"].values())
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_revisions_stand_side_by_side_and_what_they_share_is_shown_once(compared):
+    for view in compared:
+        seen = [picture for picture in view["pictures"] if picture["shown"]]
+        shown = [Path(picture["src"]).stem.split("_", 1) for picture in seen]
+        assert sorted(rev for rev, name in shown if name in ("plots_mistakes", "plots_weights")) == [
+            *2 * ["fast"],
+            *2 * ["slow"],
+        ]
+        assert all(rev == "slow" for rev, name in shown if "_samples_" in name or "_sweep_" in name)
+        alts = [picture["alt"] for picture in view["pictures"]]
+        assert len(alts) == len(set(alts))
+        assert all(alt.endswith((", slow", ", fast")) for alt in alts)
+        assert len(view["titles"]) == len(set(view["titles"]))
+        assert [mark["kind"] for mark in view["charts"]["Confusion_matrix"]].count("rect") == 200
+        assert view["overflow"] <= 0
+    tops = [[picture["top"] for picture in view["pictures"] if "mistakes" in picture["src"]] for view in compared]
+    assert tops[0][0] == tops[0][1]
+    assert tops[1][0] < tops[1][1]
+
+
+@pytest.mark.parametrize("template", ["confusion", "confusion_normalized"])
+def test_a_class_never_seen_or_predicted_keeps_its_row_and_column(template):
+    rows = [{"actual": actual, "predicted": "7", "rev": "workspace"} for actual in ("7", "7", "1")]
+    assert drawn(template, rows).count('aria-roledescription="rect mark"') == 100
+
+
+def test_both_confusions_differ_only_in_what_their_cells_say():
+    templates = [json.loads((ROOT / f".dvc/plots/confusion{end}.json").read_text()) for end in ("", "_normalized")]
+    said = [template["spec"]["layer"].pop() for template in templates]
+    assert templates[0] == templates[1]
+    assert [layer["encoding"]["text"]["field"] for layer in said] == ["images", "fraction"]
 
 
 @pytest.mark.slow
@@ -120,7 +205,7 @@ def test_every_plot_has_a_sentence_on_how_to_read_it():
     pictures = [next(iter(plot)) for stage in stages for plot in stage.get("plots", [])]
     guide = page.TEMPLATE.read_text().split("const GUIDE = {")[1].split("\n};")[0]
     keys = re.findall(r"^  (\w+): \[", guide, re.MULTILINE)
-    assert sorted(keys) == sorted(re.sub(r"\W", "_", name) for name in [*charts, *pictures])
+    assert sorted(keys) == sorted(re.sub(r"\W", "_", name) for name in {*charts, *pictures} - {"plots/loss.png"})
 
 
 def test_page_holds_its_scripts_and_dvcs_places():
