@@ -10,7 +10,7 @@ import time
 from statistics import median
 
 from stages.lib import data, model, numerics, params
-from stages.train import shuffled, train_epoch
+from stages.train import train_epoch
 from sweep import ensemble, grid
 
 import torch
@@ -24,7 +24,7 @@ def main() -> None:
     numerics.configure(settings.numerics)
     images, labels = data.to_tensors(data.load_train(settings.dataset))
     n = min(len(labels), steps * settings.batch_size)
-    orders = torch.stack([shuffled(len(labels), seed, 1)[:n] for seed in range(chosen.seeds)])
+    orders = torch.stack([data.shuffled(len(labels), seed, 1)[:n] for seed in range(chosen.seeds)])
     lrs, momenta = (list(values) for values in zip(*chosen.settings, strict=True))
     models = chosen.seeds * len(lrs)
 

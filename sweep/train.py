@@ -8,7 +8,6 @@ import io
 
 from stages.lib import data, numerics, output, params
 from stages.lib.errors import PipelineError
-from stages.train import shuffled
 from sweep import ensemble, grid
 
 import numpy as np
@@ -45,7 +44,7 @@ def main() -> None:
     series = []
     with tqdm(total=settings.epochs * -(-n // settings.batch_size), unit="step") as bar:
         for epoch in range(1, settings.epochs + 1):
-            orders = torch.stack([shuffled(n, seed, epoch) for seed in range(chosen.seeds)])
+            orders = torch.stack([data.shuffled(n, seed, epoch) for seed in range(chosen.seeds)])
             train_loss = ensemble.train_epoch(
                 optimizer, images[:n], labels[:n], orders, settings.batch_size, bar.update
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.lib import data, digits, model, output
 from stages.lib.errors import PipelineError
 from stages.lib.params import read
-from stages.train import shuffled, train_epoch
+from stages.train import train_epoch
 from sweep import comparison, ensemble, grid, report
 from sweep.train import refuse_divergence
 
@@ -41,7 +41,9 @@ def alone(name: str, seed: int, lr: float, momentum: float, images: torch.Tensor
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
     square = images.view(-1, 1, 28, 28)
     losses = [
-        train_epoch(network, optimizer, data.batches(square, labels, shuffled(len(labels), seed, epoch), BATCH), epoch)
+        train_epoch(
+            network, optimizer, data.batches(square, labels, data.shuffled(len(labels), seed, epoch), BATCH), epoch
+        )
         for epoch in (1, 2, 3)
     ]
     return losses, network
@@ -55,7 +57,7 @@ def test_each_model_is_the_one_that_the_pipeline_trains_alone(name: str, images:
     steps: list[None] = []
     losses = []
     for epoch in (1, 2, 3):
-        orders = torch.stack([shuffled(len(labels), seed, epoch) for seed in range(SEEDS)])
+        orders = torch.stack([data.shuffled(len(labels), seed, epoch) for seed in range(SEEDS)])
         losses.append(ensemble.train_epoch(optimizer, images, labels, orders, BATCH, lambda: steps.append(None)))
     validation_loss, correct = ensemble.evaluate(parameters, images, labels)
 
