@@ -10,7 +10,6 @@ from pathlib import Path
 from stages.lib import checkpoint, data, model, numerics, output, params, resume
 from stages.lib.errors import PipelineError
 
-import numpy as np
 import pandas
 import torch
 from torch import nn
@@ -21,11 +20,6 @@ INITIAL = Path("models/initial.pt")
 # Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
 # its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.
 DIVERGED = 1_000.0
-
-
-def shuffled(n: int, seed: int, epoch: int) -> torch.Tensor:
-    """The order of n images in an epoch, (n,) int64; it depends on seed and epoch alone, not on what ran before."""
-    return torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(n))
 
 
 def train_epoch(
@@ -84,7 +78,7 @@ def main() -> None:
     key = resume.fingerprint(settings.training(), [INITIAL, *data.TRAIN_FILES])
     losses = resume.restore(key, settings.epochs, network, optimizer)
     for epoch in tqdm(range(len(losses) + 1, settings.epochs + 1), unit="epoch"):
-        order = shuffled(len(labels), settings.seed, epoch).to(device)
+        order = data.shuffled(len(labels), settings.seed, epoch).to(device)
         batches = data.batches(images, labels, order, settings.batch_size)
         losses.append(train_epoch(network, optimizer, batches, epoch))
         resume.save(key, network, optimizer, losses)

@@ -30,21 +30,21 @@ class Grid(BaseModel):
     validation_images: int = Field(ge=1, le=60_000, description="a whole number from 1 to 60,000")
 
     @property
-    def settings(self) -> list[tuple[float, float]]:
+    def candidates(self) -> list[tuple[float, float]]:
         """Every pair of learning rate and momentum, in the order of the file."""
         return list(product(self.lrs, self.momenta))
 
+    def training_images(self, total: int, batch_size: int) -> int:
+        """How many of `total` images are left for training; raises PipelineError if they don't fill a batch."""
+        left = total - self.validation_images
+        if left < batch_size:
+            raise PipelineError(
+                f"validation_images: {self.validation_images:,} of the {total:,} training images leaves "
+                f"{max(left, 0):,} to train on, less than a batch of {batch_size:,}; "
+                f"set it to at most {total - batch_size:,}"
+            )
+        return left
 
-def load() -> Grid:
+
+def load_grid() -> Grid:
     return read("sweep/params.yaml", Grid)
-
-
-def training_images(total: int, grid: Grid, batch_size: int) -> int:
-    """How many of `total` images are left for training; raises PipelineError if they don't fill a batch."""
-    left = total - grid.validation_images
-    if left < batch_size:
-        raise PipelineError(
-            f"validation_images: {grid.validation_images:,} of the {total:,} training images leaves {max(left, 0):,} "
-            f"to train on, less than a batch of {batch_size:,}; set it to at most {total - batch_size:,}"
-        )
-    return left

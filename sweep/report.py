@@ -1,29 +1,32 @@
-"""Say which setting is best, which can't be told apart from it, and how the best does on the test images.
+"""Say which candidate is best, which can't be told apart from it, and how the best does on the test images.
 
 Reads data/raw, models/sweep.pt and plots/sweep/series.csv; writes metrics/sweep.json, plots/sweep/settings.csv,
-plots/sweep/settings.png and sweep/answer.md. The test images are looked at once, by the best setting's models only.
+plots/sweep/settings.png and sweep/answer.md. The test images are looked at once, by the best candidate's models only.
 """
 
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from stages.lib import data, numerics, output, params, plot
-from sweep import ensemble, grid
+from stages.lib import checkpoint, data, numerics, output, params, plot
+from sweep import ensemble
 from sweep.comparison import compare
+from sweep.grid import load_grid
 
 import pandas
 import torch
 from matplotlib.figure import Figure
 
 
-def named(lr: float, momentum: float) -> str:
-    return f"lr={lr} momentum={momentum}"
-
-
 def last_epoch(series: pandas.DataFrame, validation_images: int) -> pandas.DataFrame:
     """What `compare` takes (lr, momentum, seed, accuracy, loss) from the last epoch of series.csv."""
     final = series[series["epoch"] == series["epoch"].max()]
     return final.assign(accuracy=final["validation_correct"] / validation_images, loss=final["validation_loss"])
+
+
+def of_candidate(parameters: ensemble.Stacked, column: int) -> ensemble.Stacked:
+    """The parameters (seeds, 1, ...) of one candidate, out of those (seeds, candidates, ...) of all."""
+    return {name: value[:, column : column + 1] for name, value in parameters.items()}
 
 
 def test_scores(best: ensemble.Stacked, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float | int]:
@@ -40,6 +43,34 @@ def test_scores(best: ensemble.Stacked, images: torch.Tensor, labels: torch.Tens
     }
 
 
+def names(table: pandas.DataFrame) -> list[str]:
+    """What to call each candidate: by the settings that vary in the grid, or by both if none does."""
+    shown = [key for key in ("lr", "momentum") if table[key].nunique() > 1] or ["lr", "momentum"]
+    rows = table[shown].itertuples(index=False)
+    return [" ".join(f"{key}={value}" for key, value in zip(shown, row, strict=True)) for row in rows]
+
+
+def spread(scores: Any) -> tuple[str, str]:
+    """Accuracy and loss as text, each with its standard deviation."""
+    accuracy = f"{scores['accuracy_mean']:.2%} ± {scores['accuracy_sd']:.2%}"
+    return accuracy, f"{scores['loss_mean']:.4f} ± {scores['loss_sd']:.4f}"
+
+
+def verdict(table: pandas.DataFrame, seeds: int) -> list[str]:
+    """Sentences that name the best candidate, those that can't be told apart from it, and those that are worse."""
+    named = table.assign(name=names(table))
+    best, others = named.iloc[0], named.iloc[1:]
+    tied, worse = (", ".join(others["name"][others["tied"] == is_tied]) for is_tied in (True, False))
+    sentences = [
+        f"Best of {len(table)} candidates by validation accuracy, with {seeds} seeds each: **{best['name']}**, "
+        f"{spread(best)[0]} (mean ± standard deviation over the seeds).",
+        f"Can't be told apart from it: {tied}." if tied else "",
+        f"Worse: {worse}." if worse else "",
+        edge(best.lr, table["lr"].tolist()),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
 def edge(best: float, lrs: list[float]) -> str:
     """A sentence if the best of two or more learning rates is the smallest or the largest of them."""
     if len(set(lrs)) > 1 and best in (min(lrs), max(lrs)):
@@ -48,92 +79,71 @@ def edge(best: float, lrs: list[float]) -> str:
     return ""
 
 
-def answer(table: pandas.DataFrame, seeds: int, test: dict[str, Any]) -> str:
-    """The result in Markdown: a paragraph for reading aloud, and a row for each setting."""
-    best, others = table.iloc[0], table.iloc[1:]
-    tied, worse = (
-        [named(row.lr, row.momentum) for row in others[others["tied"] == is_tied].itertuples()]
-        for is_tied in (True, False)
-    )
-    sentences = [
-        f"Best of {len(table)} settings by validation accuracy, with {seeds} seeds each: "
-        f"**{named(best.lr, best.momentum)}**, {best.accuracy_mean:.2%} ± {best.accuracy_sd:.2%} "
-        "(mean ± standard deviation over the seeds).",
-        f"Can't be told apart from it: {', '.join(tied)}." if tied else "",
-        f"Worse: {', '.join(worse)}." if worse else "",
-        edge(best.lr, table["lr"].tolist()),
-        f"On the {test['total']:,} test images, which only this setting saw, and only once: "
-        f"accuracy {test['accuracy_mean']:.2%} ± {test['accuracy_sd']:.2%}, "
-        f"loss {test['loss_mean']:.4f} ± {test['loss_sd']:.4f}.",
-    ]
-    rows = [
-        f"| {row.lr} | {row.momentum} | {row.accuracy_mean:.2%} ± {row.accuracy_sd:.2%} "
-        f"| {row.loss_mean:.4f} ± {row.loss_sd:.4f} | {_difference(row) if row.Index else 'best'} |"
-        for row in table.itertuples()
-    ]
+def held_out(test: dict[str, Any]) -> str:
+    accuracy, loss = spread(test)
+    seen = f"On the {test['total']:,} test images, which only this candidate saw, and only once: "
+    return f"{seen}accuracy {accuracy}, loss {loss}."
+
+
+def rows(table: pandas.DataFrame) -> list[str]:
+    """A row of a Markdown table for each candidate."""
+    found = []
+    for rank, row in table.iterrows():
+        low, middle, high = (100 * row[name] for name in ("difference_low", "difference", "difference_high"))
+        difference = f"{middle:+.2f} ({low:+.2f} to {high:+.2f}){', open' if row.tied else ''}" if rank else "best"
+        found.append(f"| {row.lr} | {row.momentum} | {' | '.join(spread(row))} | {difference} |")
+    return found
+
+
+def answer(table: pandas.DataFrame, test: dict[str, Any]) -> str:
+    """The result in Markdown: sentences for reading aloud, and a row for each candidate."""
     return "\n".join(
         [
-            "# Which setting is best?\n",
-            *(f"{sentence}\n" for sentence in sentences if sentence),
+            "# Which candidate is best?\n",
+            *(f"{sentence}\n" for sentence in [*verdict(table, test["models"]), held_out(test)]),
             "| lr | momentum | validation accuracy | validation loss | points from the best, 95 % interval |",
             "|---|---|---|---|---|",
-            *rows,
-            "\nDifferences are paired by seed; an interval that holds 0 leaves the question open. Each interval stands "
-            "alone: of twenty true ties, about one looks like a difference.\n",
+            *rows(table),
+            "\nDifferences are paired by seed; an interval that holds 0 leaves the question open. The intervals hold "
+            "for all pairs of candidates at once (Bonferroni's inequality; Dunn 1961): with 95 % confidence, none of "
+            "those called worse is truly as good as the best.\n",
         ]
     )
 
 
-def _difference(row: Any) -> str:
-    low, middle, high = (100 * value for value in (row.difference_low, row.difference, row.difference_high))
-    return f"{middle:+.2f} ({low:+.2f} to {high:+.2f}){', open' if row.tied else ''}"
-
-
 def figure(table: pandas.DataFrame) -> Figure:
-    """Left, the accuracy of each setting, mean and standard deviation; right, the paired differences from the best."""
+    """Left, each candidate's accuracy, mean and standard deviation; right, the paired differences from the best."""
     picture = Figure(figsize=(9, 1.6 + 0.35 * len(table)))
     left, right = picture.subplots(1, 2, sharey=True)
-    rows = range(len(table))
-    colors = ["C2" if row == 0 else "C1" if tied else "C0" for row, tied in zip(rows, table["tied"], strict=True)]
-    for row, color in zip(rows, colors, strict=True):
-        setting = table.iloc[row]
-        left.errorbar(100 * setting.accuracy_mean, row, xerr=100 * setting.accuracy_sd, fmt="o", color=color, capsize=3)
-        low, high = setting.difference - setting.difference_low, setting.difference_high - setting.difference
-        right.errorbar(100 * setting.difference, row, xerr=[[100 * low], [100 * high]], fmt="o", color=color, capsize=3)
-    left.set_yticks(list(rows), [named(row.lr, row.momentum) for row in table.itertuples()])
+    for rank, row in table.iterrows():
+        style = {"fmt": "o", "capsize": 3, "color": "C2" if rank == 0 else "C1" if row.tied else "C0"}
+        left.errorbar(100 * row.accuracy_mean, rank, xerr=100 * row.accuracy_sd, **style)
+        half = row.difference_high - row.difference
+        right.errorbar(100 * row.difference, rank, xerr=100 * half, **style)
+    left.set_yticks(table.index, names(table))
     left.invert_yaxis()
     left.set(xlabel="validation accuracy (%)", title="Mean and standard deviation over the seeds")
     right.axvline(0, color="0.7", linewidth=1)
-    right.set(xlabel="points from the best", title="Paired by seed, with 95 % interval; orange: open")
+    is_open = "; orange: open" if table["tied"][1:].any() else ""
+    right.set(xlabel="points from the best", title=f"Paired by seed, 95 % interval{is_open}")
     return picture
 
 
 def main() -> None:
-    settings, chosen = params.load(), grid.load()
+    settings, grid = params.load(), load_grid()
     numerics.configure(settings.numerics)
     series = pandas.read_csv("plots/sweep/series.csv")
-    table = compare(last_epoch(series, chosen.validation_images))
+    table = compare(last_epoch(series, grid.validation_images))
 
-    best = table.iloc[0]
-    column = chosen.settings.index((best.lr, best.momentum))
-    parameters = torch.load("models/sweep.pt", weights_only=True)
+    lr, momentum = table.loc[0, ["lr", "momentum"]]
+    parameters = checkpoint.decode(data.read(Path("models/sweep.pt")), "models/sweep.pt")
+    best = of_candidate(parameters, grid.candidates.index((lr, momentum)))
     images, labels = data.to_tensors(data.load_test(settings.dataset))
-    # A slice and not an index: the dimension of the settings stays.
-    of_best = {name: value[:, column : column + 1] for name, value in parameters.items()}
-    test = test_scores(of_best, images.flatten(1), labels)
+    test = test_scores(best, images.flatten(1), labels)
 
-    text = answer(table, chosen.seeds, test)
+    text = answer(table, test)
     print(text)
-    records = table.drop(columns=["lr", "momentum"]).to_dict("records")
-    names = [named(row.lr, row.momentum) for row in table.itertuples()]
-    output.write_json(
-        "metrics/sweep.json",
-        {
-            "best": {"lr": best.lr, "momentum": best.momentum},
-            "settings": dict(zip(names, records, strict=True)),
-            "test": test,
-        },
-    )
+    output.write_json("metrics/sweep.json", {"candidates": table.to_dict("records"), "test": test})
     output.write_csv("plots/sweep/settings.csv", table)
     output.write_text("sweep/answer.md", text)
     plot.save(figure(table), "plots/sweep/settings.png")

@@ -1,15 +1,13 @@
-"""Train every setting of the grid with every seed, all at once, and validate each after each epoch.
+"""Train every candidate of the grid with every seed, all at once, and validate each after each epoch.
 
 Reads data/raw; writes models/sweep.pt and plots/sweep/series.csv (epoch, seed, lr, momentum, train_loss,
 validation_loss, validation_correct). Never reads the test images.
 """
 
-import io
-
-from stages.lib import data, numerics, output, params
+from stages.lib import checkpoint, data, numerics, output, params
 from stages.lib.errors import PipelineError
-from stages.train import shuffled
-from sweep import ensemble, grid
+from sweep import ensemble
+from sweep.grid import Grid, load_grid
 
 import numpy as np
 import pandas
@@ -17,15 +15,15 @@ import torch
 from tqdm import tqdm
 
 
-def rows(epoch: int, chosen: grid.Grid, columns: dict[str, torch.Tensor]) -> pandas.DataFrame:
-    """One row for each seed and setting; columns: (seeds, settings) by name."""
-    models = [(epoch, seed, lr, momentum) for seed in range(chosen.seeds) for lr, momentum in chosen.settings]
+def rows(epoch: int, grid: Grid, columns: dict[str, torch.Tensor]) -> pandas.DataFrame:
+    """One row for each seed and candidate; columns: (seeds, candidates) by name."""
+    models = [(epoch, seed, lr, momentum) for seed in range(grid.seeds) for lr, momentum in grid.candidates]
     table = pandas.DataFrame(models, columns=["epoch", "seed", "lr", "momentum"])
     return table.assign(**{name: values.flatten().numpy() for name, values in columns.items()})
 
 
 def refuse_divergence(table: pandas.DataFrame) -> None:
-    """Raise PipelineError if a loss of `rows` is infinite or not a number, naming the settings to leave out."""
+    """Raise PipelineError if a loss of `rows` is infinite or not a number, naming the candidates to leave out."""
     lost = table[~np.isfinite(table[["train_loss", "validation_loss"]]).all(axis=1)]
     if len(lost):
         names = "; ".join(f"lr {row.lr}, momentum {row.momentum}, seed {row.seed}" for row in lost.itertuples())
@@ -33,33 +31,29 @@ def refuse_divergence(table: pandas.DataFrame) -> None:
 
 
 def main() -> None:
-    settings, chosen = params.load(), grid.load()
+    settings, grid = params.load(), load_grid()
     numerics.configure(settings.numerics)
     images, labels = data.to_tensors(data.load_train(settings.dataset))
-    images = images.flatten(1)
-    n = grid.training_images(len(labels), chosen, settings.batch_size)
-    lrs, momenta = zip(*chosen.settings, strict=True)
-    parameters = ensemble.initial(settings.model, settings.hidden_units, chosen.seeds, len(lrs))
-    optimizer = ensemble.SGD(parameters, list(lrs), list(momenta))
+    images, n = images.flatten(1), grid.training_images(len(labels), settings.batch_size)
+    parameters = ensemble.initial(settings.model, settings.hidden_units, grid.seeds, len(grid.candidates))
+    optimizer = ensemble.SGD(parameters, grid.candidates)
 
     series = []
     with tqdm(total=settings.epochs * -(-n // settings.batch_size), unit="step") as bar:
         for epoch in range(1, settings.epochs + 1):
-            orders = torch.stack([shuffled(n, seed, epoch) for seed in range(chosen.seeds)])
+            orders = torch.stack([data.shuffled(n, seed, epoch) for seed in range(grid.seeds)])
             train_loss = ensemble.train_epoch(
                 optimizer, images[:n], labels[:n], orders, settings.batch_size, bar.update
             )
             loss, correct = ensemble.evaluate(parameters, images[n:], labels[n:])
             measured = {"train_loss": train_loss, "validation_loss": loss, "validation_correct": correct}
-            series.append(rows(epoch, chosen, measured))
+            series.append(rows(epoch, grid, measured))
             refuse_divergence(series[-1])
-            right = correct.double().mean(0).max() / len(labels[n:])
-            bar.set_description(f"epoch {epoch}/{settings.epochs}, best validation accuracy {right:.2%}")
+            best = correct.double().mean(0).max() / grid.validation_images
+            bar.set_description(f"epoch {epoch}/{settings.epochs}, best validation accuracy {best:.2%}")
 
     output.write_csv("plots/sweep/series.csv", pandas.concat(series))
-    buffer = io.BytesIO()
-    torch.save(parameters, buffer)
-    output.write_bytes("models/sweep.pt", buffer.getvalue())
+    output.write_bytes("models/sweep.pt", checkpoint.encode(parameters))
 
 
 if __name__ == "__main__":

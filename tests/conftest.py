@@ -49,14 +49,14 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run_stages() -> Callable[..., None]:
-    """Runs stages by name in the current folder, in this process, after writing params.yaml with changes."""
+    """Runs stages, or modules of the sweep, here and in this process, after writing params.yaml with changes."""
 
     def run(*names: str, **changes: object) -> None:
         settings = yaml.safe_load((ROOT / "params.yaml").read_text()) | SMALL | changes
         Path("params.yaml").write_text(yaml.safe_dump(settings))
         try:
             for name in names:
-                importlib.import_module(f"stages.{name}").main()
+                importlib.import_module(name if "." in name else f"stages.{name}").main()
         finally:
             forget_pins()
 
@@ -71,6 +71,19 @@ def small(tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., No
     shutil.copy(ROOT / "data/published_loss.csv", folder / "data")
     with chdir(folder):
         run_stages("download", "render", "build", "train", "evaluate")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def swept(small: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., None]) -> Path:
+    """A copy of `small` in which the sweep ran: four candidates, three seeds, the last 300 images held out."""
+    folder = tmp_path_factory.mktemp("swept")
+    shutil.copytree(small, folder, dirs_exist_ok=True)
+    (folder / "sweep").mkdir()
+    grid = {"lrs": [0.1, 0.5], "momenta": [0.0, 0.9], "seeds": 3, "validation_images": 300}
+    (folder / "sweep/params.yaml").write_text(yaml.safe_dump(grid))
+    with chdir(folder):
+        run_stages("sweep.train", "sweep.report")
     return folder
 
 

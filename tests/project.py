@@ -13,12 +13,15 @@ ROOT = Path(__file__).parent.parent
 # The tests' own Python first, so that the stages run under it.
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+SWEEP = yaml.safe_load((ROOT / "sweep/dvc.yaml").read_text())["stages"]
+# Of both graphs, by module.
+MODULES = {stage["cmd"].removeprefix("python -m "): stage for stage in [*STAGES.values(), *SWEEP.values()]}
 
 
 def declared(stage: str, kind: str) -> set[str]:
-    """The paths under `deps`, or under `outs`, `metrics` and `plots`, of a stage."""
+    """The paths under `deps`, or under `outs`, `metrics` and `plots`, of a stage or of a module of either graph."""
     kinds = ("deps",) if kind == "deps" else ("outs", "metrics", "plots")
-    entries = [entry for each in kinds for entry in STAGES[stage].get(each, [])]
+    entries = [entry for each in kinds for entry in (STAGES | MODULES)[stage].get(each, [])]
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
 
 

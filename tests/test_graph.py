@@ -1,4 +1,4 @@
-"""What dvc.yaml declares is what the stages use: their imports, their files and their settings."""
+"""What dvc.yaml and sweep/dvc.yaml declare is what the stages use: their imports, their files and their settings."""
 
 import ast
 import sys
@@ -7,14 +7,15 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 
 from stages.lib import params, resume
-from tests.project import ROOT, STAGES, declared
+from sweep.grid import Grid
+from tests.project import MODULES, ROOT, STAGES, SWEEP, declared
 
 import pytest
 
 
-def project_imports(path: Path) -> set[Path]:
-    """The project's own files that a file imports, directly or not, and itself; imports inside functions count."""
-    found, waiting = set(), [path]
+def project_imports(module: str) -> set[str]:
+    """The project's own files that a module imports, directly or not, and itself; imports inside functions count."""
+    found, waiting = set(), [file_of(module)]
     while waiting:
         current = waiting.pop()
         found.add(current)
@@ -25,9 +26,20 @@ def project_imports(path: Path) -> set[Path]:
                 names = [alias.name for alias in node.names]
             else:
                 continue
-            paths = {Path(*name.split(".")).with_suffix(".py") for name in names}
+            paths = {file_of(name) for name in names}
             waiting += [imported for imported in paths - found if (ROOT / imported).exists()]
     return found
+
+
+def file_of(module: str) -> str:
+    return f"{module.replace('.', '/')}.py"
+
+
+def settings_of(module: str) -> set[str]:
+    """The settings under `params`, of params.yaml or of the files that are named there."""
+    entries = MODULES[module]["params"]
+    lists = [[entry] if isinstance(entry, str) else next(iter(entry.values())) for entry in entries]
+    return {name for names in lists for name in names}
 
 
 recording: list[tuple[str, str]] | None = None
@@ -59,52 +71,46 @@ def recorded_files() -> Iterator[list[tuple[str, str]]]:
 
 def test_the_stages_are_the_files_of_the_folder_in_order() -> None:
     assert sorted(STAGES) == sorted(path.stem for path in (ROOT / "stages").glob("*.py"))
-    assert all(stage["cmd"] == f"python -m stages.{name}" and stage["desc"] for name, stage in STAGES.items())
+    assert [*MODULES] == [*(f"stages.{name}" for name in STAGES), *(f"sweep.{name}" for name in SWEEP)]
+    assert all(stage["desc"] for stage in MODULES.values())
 
 
 def test_a_stage_never_imports_another() -> None:
-    for stage in STAGES:
-        others = {Path(f"stages/{other}.py") for other in STAGES if other != stage}
-        assert not project_imports(Path(f"stages/{stage}.py")) & others
+    for module in MODULES:
+        assert project_imports(module) & {*map(file_of, MODULES)} == {file_of(module)}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_imports_are_deps(stage: str) -> None:
-    code = {path for path in declared(stage, "deps") if path.endswith(".py")}
-    assert code == {str(path) for path in project_imports(Path(f"stages/{stage}.py"))}
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_are_deps(module: str) -> None:
+    assert {path for path in declared(module, "deps") if path.endswith(".py")} == project_imports(module)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("module", MODULES)
 def test_files_and_settings_used_are_declared(
-    stage: str, small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
+    module: str, swept: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("data", "metrics", "models", "plots"):
-        (tmp_path / name).mkdir()
-    for path in declared(stage, "deps") - {str(path) for path in project_imports(Path(f"stages/{stage}.py"))}:
-        (tmp_path / path).symlink_to(small / path)
+    files_read = {path for path in declared(module, "deps") if not path.endswith(".py")}
+    for path in {"sweep/params.yaml", *files_read}:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).symlink_to(swept / path)
     read = set()
-    plain = params.Params.__getattribute__
 
-    def reading(self: params.Params, name: str) -> object:
+    def reading(self: params.Params | Grid, name: str) -> object:
         read.add(name)
-        return plain(self, name)
+        return object.__getattribute__(self, name)
 
     with chdir(tmp_path), recorded_files() as events:
-        monkeypatch.setattr(params.Params, "__getattribute__", reading)
-        run_stages(stage)
-    assert read - {"initial", "training"} == set(STAGES[stage]["params"])
+        for schema in (params.Params, Grid):
+            monkeypatch.setattr(schema, "__getattribute__", reading)
+        run_stages(module)
+    assert read & {*params.Params.model_fields, *Grid.model_fields} == settings_of(module)
 
-    undeclared = (
-        "params.yaml",
-        f"{resume.FOLDER}/",
-    )
+    undeclared = ("params.yaml", "sweep/params.yaml", f"{resume.FOLDER}/")
     files = {(kind, path) for kind, path in events if not Path(path).is_absolute() and not path.startswith(undeclared)}
     reads = {path for kind, path in files if kind == "read"}
-    assert {folder_of(path, declared(stage, "deps")) for path in reads} == {
-        path for path in declared(stage, "deps") if not path.endswith(".py")
-    }
+    assert {folder_of(path, files_read) for path in reads} == files_read
     writes = {path for kind, path in files if kind == "write"}
-    assert {folder_of(path, declared(stage, "outs")) for path in writes} == declared(stage, "outs")
+    assert {folder_of(path, declared(module, "outs")) for path in writes} == declared(module, "outs")
 
 
 def folder_of(path: str, folders: set[str]) -> str:

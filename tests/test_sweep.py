@@ -1,17 +1,21 @@
 """sweep/: many models at once are the same models as one by one, and the comparison says what the numbers say."""
 
+import json
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 from stages.lib import data, digits, model, output
 from stages.lib.errors import PipelineError
 from stages.lib.params import read
-from stages.train import shuffled, train_epoch
-from sweep import comparison, ensemble, grid, report
+from stages.train import train_epoch
+from sweep import comparison, ensemble, report
+from sweep.grid import Grid
 from sweep.train import refuse_divergence
 
 import numpy as np
@@ -41,7 +45,9 @@ def alone(name: str, seed: int, lr: float, momentum: float, images: torch.Tensor
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
     square = images.view(-1, 1, 28, 28)
     losses = [
-        train_epoch(network, optimizer, data.batches(square, labels, shuffled(len(labels), seed, epoch), BATCH), epoch)
+        train_epoch(
+            network, optimizer, data.batches(square, labels, data.shuffled(len(labels), seed, epoch), BATCH), epoch
+        )
         for epoch in (1, 2, 3)
     ]
     return losses, network
@@ -49,19 +55,19 @@ def alone(name: str, seed: int, lr: float, momentum: float, images: torch.Tensor
 
 @pytest.mark.parametrize("name", model.MODELS)
 def test_each_model_is_the_one_that_the_pipeline_trains_alone(name: str, images: torch.Tensor, labels: torch.Tensor):
-    settings = [(lr, momentum) for lr in LRS for momentum in MOMENTA]
-    parameters = ensemble.initial(name, 5, SEEDS, len(settings))
-    optimizer = ensemble.SGD(parameters, *map(list, zip(*settings, strict=True)))
+    candidates = [(lr, momentum) for lr in LRS for momentum in MOMENTA]
+    parameters = ensemble.initial(name, 5, SEEDS, len(candidates))
+    optimizer = ensemble.SGD(parameters, candidates)
     steps: list[None] = []
     losses = []
     for epoch in (1, 2, 3):
-        orders = torch.stack([shuffled(len(labels), seed, epoch) for seed in range(SEEDS)])
+        orders = torch.stack([data.shuffled(len(labels), seed, epoch) for seed in range(SEEDS)])
         losses.append(ensemble.train_epoch(optimizer, images, labels, orders, BATCH, lambda: steps.append(None)))
     validation_loss, correct = ensemble.evaluate(parameters, images, labels)
 
     assert len(steps) == 3 * 10  # 66 images in batches of 7, the last of 3
     for seed in range(SEEDS):
-        for column, (lr, momentum) in enumerate(settings):
+        for column, (lr, momentum) in enumerate(candidates):
             expected, network = alone(name, seed, lr, momentum, images, labels)
             found = [epoch[seed, column].item() for epoch in losses]
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
@@ -84,18 +90,44 @@ def test_comparison_agrees_with_scipy_and_ranks_the_best_first():
     assert table["tied"].tolist() == [True, True, False]
     assert table["accuracy_sd"].tolist() == pytest.approx([np.std(v, ddof=1) for v in (good, near, bad)])
     for row, values in ((1, near), (2, bad)):
-        expected = stats.ttest_rel(values, good).confidence_interval(0.95)
+        expected = stats.ttest_rel(values, good).confidence_interval(1 - 0.05 / 3)  # of three pairs
         assert table.loc[row, ["difference_low", "difference_high"]].tolist() == pytest.approx(list(expected))
 
 
-def test_answer_names_best_open_and_worse_settings():
-    table = comparison.compare(final({0.1: [0.90, 0.92], 0.2: [0.94, 0.961], 0.3: [0.95, 0.945]}))
-    scores = {"accuracy_mean": 0.9, "accuracy_sd": 0.01, "loss_mean": 0.3, "loss_sd": 0.02, "total": 297}
-    text = report.answer(table, 2, scores)
-    assert "**lr=0.2 momentum=0.0**, 95.05%" in text
-    assert "Can't be told apart from it: lr=0.3 momentum=0.0" in text
-    assert text.count("\n| 0.") == 3
-    assert "of the grid" not in text
+def test_of_equal_candidates_one_is_called_worse_in_at_most_one_sweep_of_twenty():
+    accuracy = np.random.default_rng(0).normal(size=(20_000, 5, 8))  # sweeps, candidates, seeds
+    best = accuracy.mean(2).argmax(1)
+    difference = accuracy - accuracy[np.arange(len(best)), best][:, None]
+    error = difference.std(2, ddof=1) / math.sqrt(8)
+    wrong = (difference.mean(2) + comparison.critical(5, 8) * error < 0).any(1).mean()
+    assert 0.03 < wrong < 0.05  # 0.27 with an interval for each pair alone
+
+
+def test_a_grid_of_one_candidate_has_a_best():
+    table = comparison.compare(final({0.1: [0.90, 0.92]}))
+    assert report.names(table) == ["lr=0.1 momentum=0.0"]
+    assert table["difference_low"].tolist() == table["difference_high"].tolist() == [0]
+
+
+def test_the_verdict_names_the_best_the_open_and_the_worse_candidates():
+    table = comparison.compare(final({0.1: [0.90, 0.92, 0.91], 0.2: [0.94, 0.96, 0.953], 0.3: [0.95, 0.945, 0.94]}))
+    best, tied, worse = report.verdict(table, 3)
+    assert "with 3 seeds each: **lr=0.2**, 95.10% ± 1.01% " in best
+    assert (tied, worse) == ("Can't be told apart from it: lr=0.3.", "Worse: lr=0.1.")
+    assert [row.split(" | ")[0] for row in report.rows(table)] == ["| 0.2", "| 0.3", "| 0.1"]
+
+
+def test_only_what_varies_is_named():
+    lrs, momenta = [0.1, 0.2], [0.0, 0.9]
+    both = pandas.DataFrame([(lr, momentum) for lr in lrs for momentum in momenta], columns=["lr", "momentum"])
+    assert report.names(both)[1:3] == ["lr=0.1 momentum=0.9", "lr=0.2 momentum=0.0"]
+    assert report.names(both[:2]) == ["momentum=0.0", "momentum=0.9"]
+
+
+@pytest.mark.parametrize(("near", "is_open"), [([0.95, 0.92, 0.95], True), ([0.90, 0.92, 0.95], False)])
+def test_the_picture_explains_orange_where_there_is_some(near: list[float], is_open: bool):
+    picture = report.figure(comparison.compare(final({0.1: [0.94, 0.96, 0.99], 0.2: near})))
+    assert ("orange" in picture.axes[1].get_title()) == is_open
 
 
 def test_a_best_at_the_edge_of_the_grid_is_said():
@@ -125,22 +157,74 @@ def test_bad_grids_are_refused(tmp_path: Path, line: str, message: str):
     path = tmp_path / "params.yaml"
     path.write_text("".join(f"{name}: {text}\n" for name, text in (values | {key: value}).items()))
     with pytest.raises(PipelineError, match=message):
-        read(path, grid.Grid)
+        read(path, Grid)
 
 
 def test_validation_images_must_leave_a_batch():
-    chosen = grid.Grid(lrs=(0.1,), momenta=(0.0,), seeds=2, validation_images=1_495)
-    assert grid.training_images(1_500, chosen, 5) == 5
+    grid = Grid(lrs=(0.1,), momenta=(0.0,), seeds=2, validation_images=1_495)
+    assert grid.training_images(1_500, 5) == 5
     with pytest.raises(PipelineError, match="leaves 5 to train on, less than a batch of 6; set it to at most 1,494"):
-        grid.training_images(1_500, chosen, 6)
+        grid.training_images(1_500, 6)
 
 
-def test_divergence_names_the_setting():
+def test_divergence_names_the_candidate():
     columns = ["epoch", "seed", "lr", "momentum", "train_loss", "validation_loss"]
     table = pandas.DataFrame([(2, 0, 0.1, 0.0, 1.0, 1.0), (2, 1, 99.0, 0.9, 1.0, float("inf"))], columns=columns)
     refuse_divergence(table[:1])
     with pytest.raises(PipelineError, match=r"after epoch 2: lr 99.0, momentum 0.9, seed 1;"):
         refuse_divergence(table)
+
+
+def swept_network(swept: Path, seed: int, column: int) -> torch.nn.Module:
+    """One of the models that the sweep of `swept` trained."""
+    stacked = torch.load(swept / "models/sweep.pt", weights_only=True)
+    network = model.empty("sequential", 7)
+    network.load_state_dict({name: value[seed, column] for name, value in stacked.items()})
+    return network
+
+
+def correct(network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> int:
+    return int((network(images.flatten(1)).argmax(1) == labels).sum())
+
+
+def test_models_are_validated_on_images_held_out_of_training(swept: Path):
+    with chdir(swept):
+        images, labels = data.to_tensors(data.load_train("digits"))
+    series = pandas.read_csv(swept / "plots/sweep/series.csv").query("epoch == 2")
+    expected = [
+        correct(swept_network(swept, seed, column), images[-300:], labels[-300:])
+        for seed in range(3)
+        for column in range(4)
+    ]
+    assert series["validation_correct"].tolist() == expected
+
+    network = model.empty("sequential", 7)
+    model.initialize(network, torch.Generator().manual_seed(1))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
+    for epoch in (1, 2):
+        train_epoch(network, optimizer, data.batches(images, labels, data.shuffled(1_200, 1, epoch), 400), epoch)
+    for own, other in zip(network.parameters(), swept_network(swept, 1, 3).parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=0, atol=1e-5)
+
+
+def test_the_best_candidate_is_tested_on_the_test_images(swept: Path):
+    with chdir(swept):
+        images, labels = data.to_tensors(data.load_test("digits"))
+    results = json.loads((swept / "metrics/sweep.json").read_text())
+    best = results["candidates"][0]
+    column = [(0.1, 0.0), (0.1, 0.9), (0.5, 0.0), (0.5, 0.9)].index((best["lr"], best["momentum"]))
+    assert column > 0 and best["accuracy_mean"] == max(each["accuracy_mean"] for each in results["candidates"])
+    accuracy = [correct(swept_network(swept, seed, column), images, labels) / 297 for seed in range(3)]
+    assert results["test"]["accuracy_mean"] == pytest.approx(np.mean(accuracy))
+    assert results["test"]["accuracy_sd"] == pytest.approx(np.std(accuracy, ddof=1))
+
+
+def test_damaged_models_are_refused(swept: Path, tmp_path: Path):
+    shutil.copytree(swept, tmp_path, dirs_exist_ok=True)
+    models = tmp_path / "models/sweep.pt"
+    models.write_bytes(models.read_bytes()[:-1_000])
+    with chdir(tmp_path), pytest.raises(PipelineError, match=r"models/sweep\.pt is damaged"):
+        report.main()
 
 
 def run_sweep(root: Path, threads: int) -> dict[str, bytes]:

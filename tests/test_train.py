@@ -60,13 +60,6 @@ def test_training_agrees_with_numpy_where_the_last_batch_is_short(small: Path) -
         np.testing.assert_allclose(trained, mine, rtol=1e-4, atol=1e-6)
 
 
-def test_every_epoch_has_an_order_of_its_own_with_every_image_once() -> None:
-    orders = [tuple(train.shuffled(11, seed, epoch).tolist()) for seed in (0, 1) for epoch in (1, 2)]
-    assert all(sorted(order) == list(range(11)) for order in orders)
-    assert len({*orders, tuple(range(11))}) == 5
-    assert tuple(train.shuffled(11, 1, 2).tolist()) == orders[3]
-
-
 @pytest.mark.parametrize("name", ["ordered", "module", "functional"])
 def test_all_four_networks_have_the_same_losses_to_the_byte(small: Path, tmp_path: Path, run_stages, name: str) -> None:
     (tmp_path / "data").symlink_to(small / "data")

@@ -7,7 +7,7 @@ import sys
 
 from bench.task import BATCH, EPOCHS, HIDDEN, LR, Clock
 from stages.lib import data, model, numerics
-from stages.train import shuffled, train_epoch
+from stages.train import train_epoch
 
 import torch
 
@@ -22,6 +22,6 @@ images, labels = images.repeat(copies, 1, 1, 1), labels.repeat(copies)
 optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=0.0)
 clock = Clock()
 for epoch in range(1, EPOCHS + 1):
-    order = shuffled(len(labels), 0, epoch)
+    order = data.shuffled(len(labels), 0, epoch)
     clock.epoch(train_epoch(network, optimizer, data.batches(images, labels, order, BATCH), epoch))
 clock.report()

@@ -115,6 +115,11 @@ def to_tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.from_numpy(split.labels.astype(np.int64))
 
 
+def shuffled(n: int, seed: int, epoch: int) -> torch.Tensor:
+    """The order of n images in an epoch, (n,) int64; it depends on seed and epoch alone, not on what ran before."""
+    return torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(n))
+
+
 def batches(
     images: torch.Tensor, labels: torch.Tensor, order: torch.Tensor, batch_size: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -48,6 +48,13 @@ def test_tensors_equal_those_of_torchvision(split: data.Split) -> None:
     assert labels.tolist() == split.labels.tolist()
 
 
+def test_every_epoch_has_an_order_of_its_own_with_every_image_once() -> None:
+    orders = [tuple(data.shuffled(11, seed, epoch).tolist()) for seed in (0, 1) for epoch in (1, 2)]
+    assert all(sorted(order) == list(range(11)) for order in orders)
+    assert len({*orders, tuple(range(11))}) == 5
+    assert tuple(data.shuffled(11, 1, 2).tolist()) == orders[3]
+
+
 def test_batches_keep_images_with_their_labels_and_leave_none_out(split: data.Split) -> None:
     images, labels = data.to_tensors(split)
     order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
