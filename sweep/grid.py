@@ -20,8 +20,8 @@ class Grid(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    lrs: Annotated[tuple[Annotated[float, Field(gt=0)], ...], AfterValidator(_distinct)] = Field(
-        min_length=1, max_length=20, description="1 to 20 different numbers above 0, as in [0.1, 0.2]"
+    lrs: Annotated[tuple[Annotated[float, Field(gt=0, le=1e38)], ...], AfterValidator(_distinct)] = Field(
+        min_length=1, max_length=20, description="1 to 20 different numbers above 0 and at most 1e38, as in [0.1, 0.2]"
     )
     momenta: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], AfterValidator(_distinct)] = Field(
         min_length=1, max_length=20, description="1 to 20 different numbers from 0 to below 1, as in [0.0, 0.9]"

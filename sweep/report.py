@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from stages.lib import checkpoint, data, numerics, output, params, plot
+from stages.lib import checkpoint, data, numerics, output, params, plot, tables
 from sweep import ensemble
 from sweep.comparison import compare
 from sweep.grid import load_grid
@@ -16,6 +16,8 @@ from sweep.grid import load_grid
 import pandas
 import torch
 from matplotlib.figure import Figure
+
+SERIES = ["epoch", "seed", "lr", "momentum", "validation_loss", "validation_correct"]  # the columns it needs
 
 
 def last_epoch(series: pandas.DataFrame, validation_images: int) -> pandas.DataFrame:
@@ -132,7 +134,7 @@ def figure(table: pandas.DataFrame) -> Figure:
 def main() -> None:
     settings, grid = params.load(), load_grid()
     numerics.configure(settings.numerics)
-    series = pandas.read_csv("plots/sweep/series.csv")
+    series = tables.read("plots/sweep/series.csv", SERIES)
     table = compare(last_epoch(series, grid.validation_images))
 
     lr, momentum = table.loc[0, ["lr", "momentum"]]
