@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 
+from tests import test_fuzz, test_kills
+from tests.lib import test_mirrors
 from tests.project import ROOT, STAGES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,15 +21,15 @@ def test_the_result_is_that_of_the_last_commit() -> None:
     recorded = json.loads(subprocess.check_output(["git", "show", "HEAD:metrics/test.json"], cwd=ROOT))
     accuracy, low, high = (100 * recorded[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
     assert (
-        f"**{accuracy:.2f} %** of the {recorded['total']:,} test images right "
+        f"**{accuracy:.2f} %** of the {recorded['total']:,} test images correct "
         f"(95 % interval {low:.2f} to {high:.2f} %), test loss {recorded['loss']:.4f}, 15,910 parameters"
     ) in README
 
 
 def test_every_target_it_names_is_in_the_makefile() -> None:
-    named = set(re.findall(r"(?:^\$ |`)make ([a-z-]+)", README, re.MULTILINE))
+    named = set(re.findall(r"(?:^\$ |`)make ([a-z0-9-]+)", README, re.MULTILINE))
     assert {"run", "verify", "test", "predict"} <= named
-    assert named <= set(re.findall(r"^([a-z-]+): ", MAKEFILE, re.MULTILINE))
+    assert named <= set(re.findall(r"^([a-z0-9-]+): ", MAKEFILE, re.MULTILINE))
 
 
 def test_every_file_it_links_to_is_there() -> None:
@@ -37,3 +39,13 @@ def test_every_file_it_links_to_is_there() -> None:
 
 def test_the_first_command_comes_within_a_hundred_words() -> None:
     assert len(README.split("$ make run")[0].split()) <= 100
+
+
+def test_the_numbers_of_what_was_tried_are_those_of_the_tests() -> None:
+    told = dict(re.findall(r"^\| (kills at|kinds of|generated) .* \| ([\d,]+) \|$", README, re.MULTILINE))
+    generated = sum(hasattr(test, "hypothesis") for test in vars(test_fuzz).values()) * test_fuzz.many.max_examples
+    assert told == {
+        "kills at": f"{test_kills.STAGE_KILLS + test_kills.DVC_KILLS}",
+        "kinds of": f"{len(test_mirrors.BAD)}",
+        "generated": f"{generated:,}",
+    }
