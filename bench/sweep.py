@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-from stages.lib import data, model, numerics, params
+from stages.lib import data, model, numerics, params, tensors
 from stages.train import train_epoch
 from sweep import ensemble
 from sweep.grid import Grid, load_grid
@@ -35,7 +35,7 @@ def alone(
         network = model.empty(settings.model, settings.hidden_units)
         model.initialize(network, torch.Generator().manual_seed(0))
         optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum)
-        train_epoch(network, optimizer, data.batches(images, labels, orders[0], settings.batch_size), 1)
+        train_epoch(network, optimizer, tensors.batches(images, labels, orders[0], settings.batch_size), 1)
 
 
 def cost(action: Callable[..., None], *arguments: object) -> float:
@@ -52,9 +52,9 @@ def main() -> None:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     settings, grid = params.load(), load_grid()
     numerics.configure(settings.numerics)
-    images, labels = data.to_tensors(data.load_train(settings.dataset))
+    images, labels = tensors.to_tensors(data.load_train(settings.dataset))
     n = min(len(labels), steps * settings.batch_size)
-    orders = torch.stack([data.shuffled(len(labels), seed, 1)[:n] for seed in range(grid.seeds)])
+    orders = torch.stack([tensors.shuffled(len(labels), seed, 1)[:n] for seed in range(grid.seeds)])
     task = settings, grid, images, labels, orders
 
     before = peak_memory()

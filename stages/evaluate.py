@@ -8,7 +8,7 @@ the loss.
 import math
 from typing import Any
 
-from stages.lib import checkpoint, data, model, numerics, output, params, plot, tables
+from stages.lib import checkpoint, data, model, numerics, output, params, plot, tables, tensors
 
 import numpy as np
 import pandas
@@ -27,7 +27,7 @@ UNITS_SHOWN = 100  # of the hidden layer, in the picture of its weights
 def predict(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
     """The logits (n, 10) float32 of images (n, 1, 28, 28), each image once and in order."""
     every = torch.arange(len(labels))
-    return torch.cat([network(batch.flatten(1)) for batch, _ in data.batches(images, labels, every, batch_size)])
+    return torch.cat([network(batch.flatten(1)) for batch, _ in tensors.batches(images, labels, every, batch_size)])
 
 
 def predictions(logits: torch.Tensor, labels: torch.Tensor) -> pandas.DataFrame:
@@ -133,7 +133,7 @@ def main() -> None:
     numerics.configure(settings.numerics)
     network = model.empty(settings.model, settings.hidden_units)
     checkpoint.load("models/checkpoint.pt", network, settings.training())
-    images, labels = data.to_tensors(data.load_test(settings.dataset))
+    images, labels = tensors.to_tensors(data.load_test(settings.dataset))
     loss = tables.read("plots/loss.csv", ["epoch", "train_loss"])
     published = tables.read("data/published_loss.csv", ["epoch", "fresh", "continued"])
 

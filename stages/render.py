@@ -3,7 +3,7 @@
 Reads data/raw; writes the pictures of plots/samples.
 """
 
-from stages.lib import data, params, plot
+from stages.lib import data, params, plot, tensors
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ def main() -> None:
     settings = params.load()
     train = data.load_train(settings.dataset)
     count = settings.row_images
-    images, labels = data.to_tensors(data.Split(train.images[:count], train.labels[:count]))
+    images, labels = tensors.to_tensors(data.Split(train.images[:count], train.labels[:count]))
     print(f"{len(train.labels):,} training images; the first is {tuple(images[0].shape)} with label {labels[0]}")
 
     titles = [f"Class : {label}" for label in labels]

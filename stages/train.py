@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.lib import checkpoint, data, model, numerics, output, params, resume
+from stages.lib import checkpoint, data, model, numerics, output, params, resume, tensors
 from stages.lib.errors import PipelineError
 
 import pandas
@@ -72,14 +72,14 @@ def main() -> None:
     network = model.empty(settings.model, settings.hidden_units)
     checkpoint.load(INITIAL, network, settings.initial())
     network.to(device)
-    images, labels = (tensor.to(device) for tensor in data.to_tensors(data.load_train(settings.dataset)))
+    images, labels = (tensor.to(device) for tensor in tensors.to_tensors(data.load_train(settings.dataset)))
     optimizer = torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum)
 
     key = resume.fingerprint(settings.training(), [INITIAL, *data.TRAIN_FILES])
     losses = resume.restore(key, settings.epochs, network, optimizer)
     for epoch in tqdm(range(len(losses) + 1, settings.epochs + 1), unit="epoch"):
-        order = data.shuffled(len(labels), settings.seed, epoch).to(device)
-        batches = data.batches(images, labels, order, settings.batch_size)
+        order = tensors.shuffled(len(labels), settings.seed, epoch).to(device)
+        batches = tensors.batches(images, labels, order, settings.batch_size)
         losses.append(train_epoch(network, optimizer, batches, epoch))
         resume.save(key, network, optimizer, losses)
         tqdm.write(f"epoch {epoch}/{settings.epochs}  train_loss {losses[-1]:.4f}")

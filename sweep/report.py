@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from stages.lib import checkpoint, data, numerics, output, params, plot, tables
+from stages.lib import checkpoint, data, numerics, output, params, plot, tables, tensors
 from sweep import ensemble
 from sweep.comparison import compare
 from sweep.grid import load_grid
@@ -140,7 +140,7 @@ def main() -> None:
     lr, momentum = table.loc[0, ["lr", "momentum"]]
     parameters = checkpoint.decode(data.read(Path("models/sweep.pt")), "models/sweep.pt")
     best = of_candidate(parameters, grid.candidates.index((lr, momentum)))
-    images, labels = data.to_tensors(data.load_test(settings.dataset))
+    images, labels = tensors.to_tensors(data.load_test(settings.dataset))
     test = test_scores(best, images.flatten(1), labels)
 
     text = answer(table, test)

@@ -4,7 +4,7 @@ Reads data/raw; writes models/sweep.pt and plots/sweep/series.csv (epoch, seed, 
 validation_loss, validation_correct). Never reads the test images.
 """
 
-from stages.lib import checkpoint, data, numerics, output, params
+from stages.lib import checkpoint, data, numerics, output, params, tensors
 from stages.lib.errors import PipelineError
 from sweep import ensemble
 from sweep.grid import Grid, load_grid
@@ -33,7 +33,7 @@ def refuse_divergence(table: pandas.DataFrame) -> None:
 def main() -> None:
     settings, grid = params.load(), load_grid()
     numerics.configure(settings.numerics)
-    images, labels = data.to_tensors(data.load_train(settings.dataset))
+    images, labels = tensors.to_tensors(data.load_train(settings.dataset))
     images, n = images.flatten(1), grid.training_images(len(labels), settings.batch_size)
     parameters = ensemble.initial(settings.model, settings.hidden_units, grid.seeds, len(grid.candidates))
     optimizer = ensemble.SGD(parameters, grid.candidates)
@@ -41,7 +41,7 @@ def main() -> None:
     series = []
     with tqdm(total=settings.epochs * -(-n // settings.batch_size), unit="step") as bar:
         for epoch in range(1, settings.epochs + 1):
-            orders = torch.stack([data.shuffled(n, seed, epoch) for seed in range(grid.seeds)])
+            orders = torch.stack([tensors.shuffled(n, seed, epoch) for seed in range(grid.seeds)])
             train_loss = ensemble.train_epoch(
                 optimizer, images[:n], labels[:n], orders, settings.batch_size, bar.update
             )

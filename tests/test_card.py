@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.lib import data
+from stages.lib import data, tensors
 from tests.project import ROOT
 
 import pandas
@@ -35,7 +35,7 @@ def accuracy(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tens
 @pytest.mark.slow
 def test_the_lines_load_the_network(digits, monkeypatch):
     network = load(digits, monkeypatch)
-    images, labels = data.to_tensors(data.load_test("digits"))
+    images, labels = tensors.to_tensors(data.load_test("digits"))
     recorded = json.loads((digits / "metrics/test.json").read_text())["accuracy"]
     assert accuracy(network, images, labels) == pytest.approx(recorded, abs=1e-12)
 
@@ -54,7 +54,7 @@ def test_results_are_those_of_the_last_commit():
 @pytest.mark.slow
 def test_limits_are_measured(trained, monkeypatch):
     network = load(trained, monkeypatch)
-    images, labels = data.to_tensors(data.load_test("mnist"))
+    images, labels = tensors.to_tensors(data.load_test("mnist"))
     classes = pandas.read_csv("plots/classes.csv").set_index("class")
     moved = accuracy(network, torch.roll(images, 4, 3), labels)
     assert f"moved 4 pixels to the right: {moved:.1%}".replace("%", " %") in WORDS

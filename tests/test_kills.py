@@ -117,9 +117,7 @@ def test_dvc_killed_at_any_moment(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     for kill in range(DVC_KILLS):
         how, moment = chance.choice(SIGNALS), chance.random()
-        kill_it = chance.choice(
-            [os.kill, os.killpg]
-        )  # alone, its stage goes on beside the next run
+        kill_it = chance.choice([os.kill, os.killpg])  # alone, its stage goes on beside the next run
         with chdir(tmp_path):
             for stage in STAGES:
                 clear(stage)

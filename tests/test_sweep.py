@@ -10,7 +10,7 @@ import sys
 from contextlib import chdir
 from pathlib import Path
 
-from stages.lib import data, digits, model, output
+from stages.lib import data, digits, model, output, tensors
 from stages.lib.errors import PipelineError
 from stages.lib.params import read
 from stages.train import train_epoch
@@ -46,7 +46,10 @@ def alone(name: str, seed: int, lr: float, momentum: float, images: torch.Tensor
     square = images.view(-1, 1, 28, 28)
     losses = [
         train_epoch(
-            network, optimizer, data.batches(square, labels, data.shuffled(len(labels), seed, epoch), BATCH), epoch
+            network,
+            optimizer,
+            tensors.batches(square, labels, tensors.shuffled(len(labels), seed, epoch), BATCH),
+            epoch,
         )
         for epoch in (1, 2, 3)
     ]
@@ -61,7 +64,7 @@ def test_each_model_is_the_one_that_the_pipeline_trains_alone(name: str, images:
     steps: list[None] = []
     losses = []
     for epoch in (1, 2, 3):
-        orders = torch.stack([data.shuffled(len(labels), seed, epoch) for seed in range(SEEDS)])
+        orders = torch.stack([tensors.shuffled(len(labels), seed, epoch) for seed in range(SEEDS)])
         losses.append(ensemble.train_epoch(optimizer, images, labels, orders, BATCH, lambda: steps.append(None)))
     validation_loss, correct = ensemble.evaluate(parameters, images, labels)
 
@@ -189,7 +192,7 @@ def correct(network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor
 
 def test_models_are_validated_on_images_held_out_of_training(swept: Path):
     with chdir(swept):
-        images, labels = data.to_tensors(data.load_train("digits"))
+        images, labels = tensors.to_tensors(data.load_train("digits"))
     series = pandas.read_csv(swept / "plots/sweep/series.csv").query("epoch == 2")
     expected = [
         correct(swept_network(swept, seed, column), images[-300:], labels[-300:])
@@ -202,14 +205,14 @@ def test_models_are_validated_on_images_held_out_of_training(swept: Path):
     model.initialize(network, torch.Generator().manual_seed(1))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
     for epoch in (1, 2):
-        train_epoch(network, optimizer, data.batches(images, labels, data.shuffled(1_200, 1, epoch), 400), epoch)
+        train_epoch(network, optimizer, tensors.batches(images, labels, tensors.shuffled(1_200, 1, epoch), 400), epoch)
     for own, other in zip(network.parameters(), swept_network(swept, 1, 3).parameters(), strict=True):
         torch.testing.assert_close(own, other, rtol=0, atol=1e-5)
 
 
 def test_the_best_candidate_is_tested_on_the_test_images(swept: Path):
     with chdir(swept):
-        images, labels = data.to_tensors(data.load_test("digits"))
+        images, labels = tensors.to_tensors(data.load_test("digits"))
     results = json.loads((swept / "metrics/sweep.json").read_text())
     best = results["candidates"][0]
     column = [(0.1, 0.0), (0.1, 0.9), (0.5, 0.0), (0.5, 0.9)].index((best["lr"], best["momentum"]))

@@ -6,7 +6,7 @@ python -m bench.competitors.ours EPOCHS NUMERICS [COPIES_OF_THE_IMAGES [HIDDEN_U
 import sys
 
 from bench.task import BATCH, EPOCHS, HIDDEN, LR, Clock
-from stages.lib import data, model, numerics
+from stages.lib import data, model, numerics, tensors
 from stages.train import train_epoch
 
 import torch
@@ -17,11 +17,11 @@ hidden = int(sys.argv[4]) if len(sys.argv) > 4 else HIDDEN
 numerics.configure(kind)
 network = model.empty("sequential", hidden)
 model.initialize(network, torch.Generator().manual_seed(0))
-images, labels = data.to_tensors(data.load_train("mnist"))
+images, labels = tensors.to_tensors(data.load_train("mnist"))
 images, labels = images.repeat(copies, 1, 1, 1), labels.repeat(copies)
 optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=0.0)
 clock = Clock()
 for epoch in range(1, EPOCHS + 1):
-    order = data.shuffled(len(labels), 0, epoch)
-    clock.epoch(train_epoch(network, optimizer, data.batches(images, labels, order, BATCH), epoch))
+    order = tensors.shuffled(len(labels), 0, epoch)
+    clock.epoch(train_epoch(network, optimizer, tensors.batches(images, labels, order, BATCH), epoch))
 clock.report()

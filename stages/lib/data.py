@@ -6,14 +6,12 @@ a big-endian 32-bit integer, then the raw bytes.
 
 import hashlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from stages.lib.errors import PipelineError
 
 import numpy as np
-import torch
 
 FOLDER = Path("data/raw")
 TRAIN_FILES = FOLDER / "train-images-idx3-ubyte", FOLDER / "train-labels-idx1-ubyte"
@@ -107,25 +105,3 @@ def decode_idx(content: bytes) -> np.ndarray:
     if len(content) != expected:
         raise PipelineError(f"IDX file of shape {shape} should have {expected:,} bytes, but has {len(content):,}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-def to_tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the network takes: images (n, 1, 28, 28) float32 in [0, 1] and labels (n,) int64, 0 to 9."""
-    images = torch.from_numpy(split.images.astype(np.float32)).div_(255).unsqueeze(1)
-    return images, torch.from_numpy(split.labels.astype(np.int64))
-
-
-def shuffled(n: int, seed: int, epoch: int) -> torch.Tensor:
-    """The order of n images in an epoch, (n,) int64; it depends on seed and epoch alone, not on what ran before."""
-    return torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(n))
-
-
-def batches(
-    images: torch.Tensor, labels: torch.Tensor, order: torch.Tensor, batch_size: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Images and labels in the given order, `batch_size` at a time; the last batch may be shorter.
-
-    order: (n,) int64, indices into images (n, 1, 28, 28) and labels (n,).
-    """
-    for index in order.split(batch_size):
-        yield images.index_select(0, index), labels.index_select(0, index)

@@ -1,8 +1,7 @@
 """Where MNIST comes from: the mirrors named in MNIST_MIRROR, then torchvision's own.
 
-torchvision knows the mirrors and the archives; it can't read file:// URLs, waits for ever for a silent server and
-stores whatever an endless one sends, so the download itself is ours: bounded in time and size, and held in memory
-until its SHA-256 is right.
+torchvision's download waits for ever for a silent server and stores whatever an endless one sends, so the download is
+ours: bounded in time and size, and held in memory until its SHA-256 is right.
 """
 
 import gzip
@@ -18,12 +17,13 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from stages.lib.data import is_published
+from stages.lib.data import SHA256, is_published
 from stages.lib.errors import PipelineError, UnreachableError, short
 
-from torchvision.datasets import MNIST
 from tqdm import tqdm
 
+# torchvision.datasets.MNIST.mirrors; a test compares them, as importing them would take seconds.
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
 STALL_SECONDS = 15  # without a single byte
 ARCHIVE_SECONDS = 120  # for one archive; the largest has 9.9 MB
 ARCHIVE_BYTES = 2**24  # 16 MiB
@@ -44,7 +44,7 @@ def urls() -> list[str]:
                 f"MNIST_MIRROR names {short(url.rpartition('@')[2])}; expected https://host/folder, "
                 "file:///folder or the like, without a user or a password"
             )
-    return [url.rstrip("/") + "/" for url in [*named, *MNIST.mirrors]]
+    return [url.rstrip("/") + "/" for url in [*named, *MIRRORS]]
 
 
 def fetch_any(mirrors: list[str]) -> dict[str, bytes]:
@@ -69,8 +69,8 @@ def fetch(mirror: str) -> dict[str, bytes]:
     Raises PipelineError for wrong content, OSError or HTTPException for a connection that fails or takes too long.
     """
     files = {}
-    for archive, _ in MNIST.resources:
-        name = archive.removesuffix(".gz")
+    for name in SHA256["mnist"]:
+        archive = f"{name}.gz"
         with _time_limit(ARCHIVE_SECONDS):
             files[name] = _unpack(_download(mirror + archive))
         if not is_published("mnist", name, files[name]):

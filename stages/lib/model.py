@@ -66,10 +66,9 @@ MODELS = {"sequential": sequential, "ordered": ordered, "module": ModuleNet, "fu
 
 
 def empty(name: str, hidden_units: int) -> nn.Module:
-    """The network without values for its parameters, on the CPU: (n, 784) float32 in [0, 1] to logits (n, 10)."""
-    with torch.device("meta"):  # so that torch's own initialization draws nothing from the global generator
-        network = MODELS[name](hidden_units)
-    return network.to_empty(device="cpu")
+    """The network with meaningless parameters, on the CPU: (n, 784) float32 in [0, 1] to logits (n, 10)."""
+    with torch.random.fork_rng(devices=[]):  # what torch's own initialization draws is drawn back
+        return MODELS[name](hidden_units)
 
 
 def initialize(network: nn.Module, generator: torch.Generator) -> None:

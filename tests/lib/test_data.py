@@ -3,7 +3,7 @@ import struct
 from contextlib import chdir
 from pathlib import Path
 
-from stages.lib import data
+from stages.lib import data, tensors
 from stages.lib.errors import PipelineError
 
 import numpy as np
@@ -11,7 +11,6 @@ import pytest
 import torch
 from torchvision.datasets import MNIST
 from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
-from torchvision.transforms import ToTensor
 
 
 def test_idx_round_trip_agrees_with_torchvision(tmp_path: Path) -> None:
@@ -40,30 +39,6 @@ def test_idx_that_is_wrong_is_refused(content: bytes, expected: str) -> None:
         data.decode_idx(content)
 
 
-def test_tensors_equal_those_of_torchvision(split: data.Split) -> None:
-    images, labels = data.to_tensors(split)
-    assert (images.dtype, labels.dtype, images.shape) == (torch.float32, torch.int64, (7, 1, 28, 28))
-    for image, tensor in zip(split.images, images, strict=True):
-        assert torch.equal(ToTensor()(image[:, :, None]), tensor)
-    assert labels.tolist() == split.labels.tolist()
-
-
-def test_every_epoch_has_an_order_of_its_own_with_every_image_once() -> None:
-    orders = [tuple(data.shuffled(11, seed, epoch).tolist()) for seed in (0, 1) for epoch in (1, 2)]
-    assert all(sorted(order) == list(range(11)) for order in orders)
-    assert len({*orders, tuple(range(11))}) == 5
-    assert tuple(data.shuffled(11, 1, 2).tolist()) == orders[3]
-
-
-def test_batches_keep_images_with_their_labels_and_leave_none_out(split: data.Split) -> None:
-    images, labels = data.to_tensors(split)
-    order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
-    parts = list(data.batches(images, labels, order, 3))
-    assert [len(part_labels) for _, part_labels in parts] == [3, 3, 1]
-    assert torch.equal(torch.cat([part for part, _ in parts]), images[order])
-    assert torch.equal(torch.cat([part for _, part in parts]), labels[order])
-
-
 def test_a_file_changed_after_download_is_refused(small: Path, tmp_path: Path) -> None:
     (tmp_path / data.FOLDER).mkdir(parents=True)
     for name in data.SHA256["digits"]:
@@ -86,13 +61,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_mnist_is_what_the_notebook_shows(mnist: Path, tmp_path: Path) -> None:
     with chdir(mnist):
         train, test = data.load_train("mnist"), data.load_test("mnist")
-    images, labels = data.to_tensors(train)
+    images, labels = tensors.to_tensors(train)
     assert (len(train.labels), len(test.labels)) == (60_000, 10_000)
     assert (images[0].shape, labels[0].item()) == ((1, 28, 28), 5)
-    batches = list(data.batches(images, labels, torch.arange(60_000), 100))
+    batches = list(tensors.batches(images, labels, torch.arange(60_000), 100))
     assert len(batches) == 600
     assert (batches[0][0].shape, batches[0][1].shape) == ((100, 1, 28, 28), (100,))
-    assert len(list(data.batches(*data.to_tensors(test), torch.arange(10_000), 100))) == 100
+    assert len(list(tensors.batches(*tensors.to_tensors(test), torch.arange(10_000), 100))) == 100
 
     (tmp_path / "MNIST").mkdir()
     (tmp_path / "MNIST/raw").symlink_to((mnist / data.FOLDER).resolve())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages.lib import data, digits, mirrors
 from stages.lib.errors import PipelineError, UnreachableError
+from stages.lib.mirrors import MIRRORS
 
 import pytest
 from torchvision.datasets import MNIST
@@ -20,7 +21,7 @@ from torchvision.datasets import MNIST
 def published(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Small files take the place of MNIST's: the digits, by their own SHA-256."""
     monkeypatch.setitem(data.SHA256, "mnist", data.SHA256["digits"])
-    monkeypatch.setattr(MNIST, "mirrors", [])
+    monkeypatch.setattr(mirrors, "MIRRORS", [])
     return digits.files()
 
 
@@ -30,6 +31,11 @@ def good(published: dict[str, bytes], tmp_path: Path) -> str:
     for name, content in published.items():
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
     return tmp_path.as_uri() + "/"
+
+
+def test_mirrors_and_archives_are_those_of_torchvision() -> None:
+    assert list(MIRRORS) == MNIST.mirrors
+    assert {archive for archive, _ in MNIST.resources} == {f"{name}.gz" for name in data.SHA256["mnist"]}
 
 
 @contextmanager
@@ -148,7 +154,7 @@ def test_what_a_server_says_is_quoted_in_printable_characters() -> None:
 
 
 def test_the_environment_s_mirrors_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MNIST, "mirrors", ["https://last/"])
+    monkeypatch.setattr(mirrors, "MIRRORS", ["https://last/"])
     monkeypatch.setenv("MNIST_MIRROR", "file:///a  https://b/c/")
     assert mirrors.urls() == ["file:///a/", "https://b/c/", "https://last/"]
     monkeypatch.delenv("MNIST_MIRROR")
