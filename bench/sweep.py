@@ -1,7 +1,7 @@
 """How much faster the sweep trains its models than the train stage one after the other: python -m bench.sweep [STEPS].
 
 Both train the same models for the same steps, in turns, with the settings of sweep/params.yaml; medians of 5 rounds.
-One model of each candidate is trained alone, and its time counts for every seed. CPU seconds, as both use one thread.
+One model of each candidate is trained alone, and its time counts for every seed.
 """
 
 import resource
@@ -24,8 +24,8 @@ def together(
     settings: params.Params, grid: Grid, images: torch.Tensor, labels: torch.Tensor, orders: torch.Tensor
 ) -> None:
     parameters = ensemble.initial(settings.model, settings.hidden_units, grid.seeds, len(grid.candidates))
-    optimizer = ensemble.SGD(parameters, grid.candidates)
-    ensemble.train_epoch(optimizer, images.flatten(1), labels, orders, settings.batch_size, lambda: None)
+    optimizers = ensemble.groups(parameters, grid.candidates)
+    ensemble.train_epoch(optimizers, images.flatten(1), labels, orders, settings.batch_size, lambda: None)
 
 
 def alone(
@@ -39,9 +39,9 @@ def alone(
 
 
 def cost(action: Callable[..., None], *arguments: object) -> float:
-    start = time.process_time()
+    start = time.perf_counter()
     action(*arguments)
-    return time.process_time() - start
+    return time.perf_counter() - start
 
 
 def peak_memory() -> float:

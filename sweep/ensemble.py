@@ -1,10 +1,14 @@
 """Many networks trained at once: parameters stacked to (seeds, candidates, ...), one step for all of them.
 
 Models of one seed start from the same weights and see the same images in the same order, so their first layers are one
-wide layer, one matrix product in place of many small ones. torch.func.vmap carries that over the seeds.
+wide layer, one matrix product in place of many small ones. torch.func.vmap carries that over a group of seeds, and
+threads over the groups.
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 from stages.lib import model
 
@@ -12,6 +16,7 @@ import torch
 from torch.func import grad, stack_module_state, vmap
 from torch.nn import functional
 
+GROUP = 4  # seeds trained by one thread: always as many, so that a result can't depend on the number of processors
 Stacked = dict[str, torch.Tensor]  # by the names of one network's parameters, in their order
 
 
@@ -57,8 +62,14 @@ class SGD:
             parameter.addcmul_(velocity, self.lrs.view(every), value=-1)
 
 
+def groups(parameters: Stacked, candidates: list[tuple[float, float]]) -> list[SGD]:
+    """An optimizer for each GROUP of seeds; they update their part of `parameters` in place."""
+    parts = zip(*(value.split(GROUP) for value in parameters.values()), strict=True)
+    return [SGD(dict(zip(parameters, part, strict=True)), candidates) for part in parts]
+
+
 def train_epoch(
-    optimizer: SGD,
+    optimizers: list[SGD],
     images: torch.Tensor,
     labels: torch.Tensor,
     orders: torch.Tensor,
@@ -67,17 +78,28 @@ def train_epoch(
 ) -> torch.Tensor:
     """One pass over images (n, 784), labels (n,), each seed in its order (seeds, n); calls `progress` after each step.
 
-    Returns the mean losses over the images, (seeds, candidates) float64 in nats, each taken before the step that it
-    leads to.
+    Every group of seeds is trained by a thread of its own, as many at a time as there are processors. Returns the mean
+    losses over the images, (seeds, candidates) float64 in nats, each taken before the step that it leads to.
     """
-    total = torch.zeros((), dtype=torch.float64)
-    for index in orders.split(batch_size, 1):  # (seeds, b)
-        batch = images.index_select(0, index.flatten()).unflatten(0, index.shape)  # (seeds, b, 784)
-        gradient, each = gradients(optimizer.parameters, batch, labels[index])
-        optimizer.step(gradient)
-        total = total + each.double() * index.shape[1]
-        progress()
-    return total / orders.shape[1]
+    interrupted = Event()
+
+    def train(optimizer: SGD, orders: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for index in orders.split(batch_size, 1):  # (seeds, b)
+            if interrupted.is_set():
+                break
+            batch = images.index_select(0, index.flatten()).unflatten(0, index.shape)  # (seeds, b, 784)
+            gradient, each = gradients(optimizer.parameters, batch, labels[index])
+            optimizer.step(gradient)
+            total = total + each.double() * index.shape[1]
+            progress()
+        return total / orders.shape[1]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            return torch.cat(list(pool.map(train, optimizers, orders.split(GROUP))))
+        finally:
+            interrupted.set()  # after Ctrl-C no thread goes on
 
 
 def evaluate(parameters: Stacked, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -36,14 +36,14 @@ def main() -> None:
     images, labels = tensors.to_tensors(data.load_train(settings.dataset))
     images, n = images.flatten(1), grid.training_images(len(labels), settings.batch_size)
     parameters = ensemble.initial(settings.model, settings.hidden_units, grid.seeds, len(grid.candidates))
-    optimizer = ensemble.SGD(parameters, grid.candidates)
+    optimizers = ensemble.groups(parameters, grid.candidates)
 
     series = []
-    with tqdm(total=settings.epochs * -(-n // settings.batch_size), unit="step") as bar:
+    with tqdm(total=settings.epochs * -(-n // settings.batch_size) * len(optimizers), unit="step") as bar:
         for epoch in range(1, settings.epochs + 1):
             orders = torch.stack([tensors.shuffled(n, seed, epoch) for seed in range(grid.seeds)])
             train_loss = ensemble.train_epoch(
-                optimizer, images[:n], labels[:n], orders, settings.batch_size, bar.update
+                optimizers, images[:n], labels[:n], orders, settings.batch_size, bar.update
             )
             loss, correct = ensemble.evaluate(parameters, images[n:], labels[n:])
             measured = {"train_loss": train_loss, "validation_loss": loss, "validation_correct": correct}

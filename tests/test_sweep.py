@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from contextlib import chdir
 from pathlib import Path
 
@@ -25,7 +26,7 @@ import torch
 from scipy import stats
 from torch.nn import functional
 
-SEEDS, LRS, MOMENTA, BATCH = 3, [0.1, 0.5], [0.0, 0.9], 7
+SEEDS, LRS, MOMENTA, BATCH = 5, [0.1, 0.5], [0.0, 0.9], 7
 
 
 @pytest.fixture
@@ -60,15 +61,15 @@ def alone(name: str, seed: int, lr: float, momentum: float, images: torch.Tensor
 def test_each_model_is_the_one_that_the_pipeline_trains_alone(name: str, images: torch.Tensor, labels: torch.Tensor):
     candidates = [(lr, momentum) for lr in LRS for momentum in MOMENTA]
     parameters = ensemble.initial(name, 5, SEEDS, len(candidates))
-    optimizer = ensemble.SGD(parameters, candidates)
+    optimizers = ensemble.groups(parameters, candidates)
     steps: list[None] = []
     losses = []
     for epoch in (1, 2, 3):
         orders = torch.stack([tensors.shuffled(len(labels), seed, epoch) for seed in range(SEEDS)])
-        losses.append(ensemble.train_epoch(optimizer, images, labels, orders, BATCH, lambda: steps.append(None)))
+        losses.append(ensemble.train_epoch(optimizers, images, labels, orders, BATCH, lambda: steps.append(None)))
     validation_loss, correct = ensemble.evaluate(parameters, images, labels)
 
-    assert len(steps) == 3 * 10  # 66 images in batches of 7, the last of 3
+    assert len(steps) == 3 * 10 * 2  # 66 images in batches of 7, the last of 3; 5 seeds in groups of 4 and 1
     for seed in range(SEEDS):
         for column, (lr, momentum) in enumerate(candidates):
             expected, network = alone(name, seed, lr, momentum, images, labels)
@@ -79,6 +80,18 @@ def test_each_model_is_the_one_that_the_pipeline_trains_alone(name: str, images:
             loss = functional.cross_entropy(logits.double(), labels).item()
             assert validation_loss[seed, column].item() == pytest.approx(loss, abs=1e-5)
             assert correct[seed, column].item() == (logits.argmax(1) == labels).sum().item()
+
+
+def test_an_interrupted_epoch_ends_every_thread(images: torch.Tensor, labels: torch.Tensor) -> None:
+    parameters = ensemble.initial("sequential", 5, SEEDS, 1)
+    orders = torch.arange(66).repeat(SEEDS, 1).repeat(1, 1_000)
+
+    def progress() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.train_epoch(ensemble.groups(parameters, [(0.1, 0.0)]), images, labels, orders, BATCH, progress)
+    assert threading.active_count() == 1
 
 
 def final(accuracies: dict[float, list[float]]) -> pandas.DataFrame:
