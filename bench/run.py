@@ -1,7 +1,7 @@
 """Measure the project against what else one could use: `make bench`, or `python -m bench.run --epochs 3 --rounds 3`.
 
 Every competitor is a file of bench/competitors and runs in a process of its own, in turn, round after round, so that a
-slow minute of the machine hits all of them. Writes bench/results.json, bench/results.md and bench/results.png.
+slow minute of the machine hits all of them. Writes bench/results.md and bench/results.png.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -114,12 +114,7 @@ def figure(runs: dict[str, list[Run]]) -> Figure:
     return picture
 
 
-def write(results: dict[str, dict[str, list[Run]]], epochs: int, rounds: int) -> None:
-    plain: dict[str, Any] = {
-        part: {name: [run._asdict() for run in own] for name, own in runs.items()} for part, runs in results.items()
-    }
-    (HERE / "results.json").write_text(json.dumps(plain, indent=1) + "\n")
-    comparison, growth = results["comparison"], results["growth"]
+def write(comparison: dict[str, list[Run]], growth: dict[str, list[Run]], epochs: int, rounds: int) -> None:
     heading = f"{epochs} epochs, {rounds} rounds in turn, one thread, {os.cpu_count()} processors; medians.\n"
     text = [heading, *rows(comparison), "\nHow it grows (this project, portable):\n", *rows(growth)]
     (HERE / "results.md").write_text("\n".join(text) + "\n")
@@ -135,7 +130,7 @@ def main() -> None:
         parser.error("at least 2 epochs and 1 round are needed")
     comparison = in_turn(COMPETITORS, arguments.epochs, arguments.rounds)
     growth = in_turn(GROWTH, arguments.epochs, 1)
-    write({"comparison": comparison, "growth": growth}, arguments.epochs, arguments.rounds)
+    write(comparison, growth, arguments.epochs, arguments.rounds)
     print((HERE / "results.md").read_text())
 
 

@@ -49,3 +49,8 @@ def test_the_numbers_of_what_was_tried_are_those_of_the_tests() -> None:
         "kinds of": f"{len(test_mirrors.BAD)}",
         "generated": f"{generated:,}",
     }
+
+
+def test_the_table_of_speed_is_the_last_benchmark_s() -> None:
+    table = (ROOT / "bench/results.md").read_text().split("\n\n")[1]
+    assert table in README
