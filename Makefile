@@ -3,7 +3,8 @@ PYTHON ?= python3
 BASE ?= HEAD
 READY := .venv/ready
 PAGE := .dvc/page.html
-SHELL := /bin/bash  # named, as macOS's make would else start programs by its own PATH
+# Named, as macOS's make would else start programs by its own PATH.
+SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: run repro test verify verify-cpus report predict experiments compare sweep s3 bench
