@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from stages import evaluate
-from stages.lib import data, params
+from stages.lib import checkpoint, data, model, params, tensors
 from tests.project import ROOT
 
 import numpy as np
@@ -105,22 +105,21 @@ def test_the_files_agree_with_each_other(small: Path) -> None:
     assert wrong == pytest.approx(scores["total"] - scores["correct"])
 
 
-def test_the_loss_and_the_probabilities_are_those_of_numpy_in_double_precision(small: Path) -> None:
-    state = torch.load(small / "models/checkpoint.pt", weights_only=True)["state"]
-    w1, b1, w2, b2 = (value.numpy() for value in state.values())
-    images, labels = (
-        data.decode_idx((small / data.FOLDER / f"t10k-{kind}-ubyte").read_bytes())
-        for kind in ("images-idx3", "labels-idx1")
-    )
-    hidden = 1 / (1 + np.exp(-(images.reshape(-1, 784).astype(np.float32) / 255 @ w1.T + b1)))
-    logits = (hidden @ w2.T + b2).astype(float)
+def test_loss_and_probabilities_are_those_of_numpy_in_double_precision(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small)
+    settings = params.load()
+    network = model.empty(settings.model, settings.hidden_units)
+    checkpoint.load("models/checkpoint.pt", network, settings.training())
+    images, labels = tensors.to_tensors(data.load_test("digits"))
+    logits = evaluate.predict(network, images, labels, settings.batch_size).double().numpy()
     log_probability = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    table = pandas.read_csv(small / "plots/predictions.csv")
+    table = pandas.read_csv("plots/predictions.csv")
     assert (table["predicted"] == log_probability.argmax(1)).all()
-    # The logits are float32, and their last bits differ; what follows them must not be.
-    np.testing.assert_allclose(table["probability"], np.exp(log_probability.max(1)), rtol=1e-5)
-    scores = json.loads((small / "metrics/test.json").read_text())
-    assert scores["loss"] == pytest.approx(-log_probability[np.arange(len(labels)), labels].mean(), rel=1e-6)
+    np.testing.assert_allclose(table["probability"], np.exp(log_probability.max(1)), rtol=1e-12)
+    loss = json.loads(Path("metrics/test.json").read_text())["loss"]
+    assert loss == pytest.approx(-log_probability[np.arange(len(labels)), labels].mean(), rel=1e-12)
 
 
 def test_logits_are_turned_into_probabilities_in_double_precision() -> None:

@@ -63,6 +63,14 @@ def test_the_model_s_wording_changes_no_loss_but_the_seed_does(project: Project)
     project.run("dvc", "checkout", "-q")
 
 
+def test_a_failed_download_leaves_the_data_that_was_there(project: Project) -> None:
+    before = {path.name: path.read_bytes() for path in (project.folder / "data/raw").iterdir()}
+    assert len(before) == 4
+    project.run("dvc", "exp", "run", "-S", "dataset=mnist", status=None, **NO_MIRROR)
+    assert {path.name: path.read_bytes() for path in (project.folder / "data/raw").iterdir()} == before
+    project.run("git", "checkout", "-q", ".")
+
+
 def test_the_queue_runs_without_downloading_again(project: Project) -> None:
     project.run("dvc", "exp", "run", "--queue", "-S", "lr=0.2,0.3")
     project.run("dvc", "queue", "start", "-j", "2", **NO_MIRROR)

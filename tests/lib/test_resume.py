@@ -100,6 +100,9 @@ def test_the_fingerprint_depends_on_all_but_the_number_of_epochs(folder: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "0.4")
         assert resume.fingerprint(SETTINGS, [Path("data")]) != key
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
+        assert resume.fingerprint(SETTINGS, [Path("data")]) != key
     read = resume.data.read
     monkeypatch.setattr(resume.data, "read", lambda path: read(path) + (b"#" if path.name == "resume.py" else b""))
     assert resume.fingerprint(SETTINGS, [Path("data")]) != key
