@@ -44,6 +44,7 @@ def test_the_first_command_comes_within_a_hundred_words() -> None:
 def test_the_numbers_of_what_was_tried_are_those_of_the_tests() -> None:
     told = dict(re.findall(r"^\| (kills at|kinds of|generated) .* \| ([\d,]+) \|$", README, re.MULTILINE))
     generated = sum(hasattr(test, "hypothesis") for test in vars(test_fuzz).values()) * test_fuzz.many.max_examples
+    assert f"{test_kills.STAGE_KILLS} of a stage and {test_kills.DVC_KILLS} of DVC" in README
     assert told == {
         "kills at": f"{test_kills.STAGE_KILLS + test_kills.DVC_KILLS}",
         "kinds of": f"{len(test_mirrors.BAD)}",

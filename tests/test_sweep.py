@@ -86,12 +86,14 @@ def test_an_interrupted_epoch_ends_every_thread(images: torch.Tensor, labels: to
     parameters = ensemble.initial("sequential", 5, SEEDS, 1)
     orders = torch.arange(66).repeat(SEEDS, 1).repeat(1, 1_000)
 
+    before = threading.active_count()
+
     def progress() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         ensemble.train_epoch(ensemble.groups(parameters, [(0.1, 0.0)]), images, labels, orders, BATCH, progress)
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before
 
 
 def final(accuracies: dict[float, list[float]]) -> pandas.DataFrame:

@@ -8,7 +8,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from stages.lib import output
+from stages.lib import output, params
 from stages.lib.params import Params
 
 import vl_convert
@@ -28,9 +28,11 @@ def page(vega: str, defaults: dict[str, object], commit: str) -> str:
 
 def committed() -> tuple[dict[str, object], str]:
     """The settings of params.yaml in the last commit, and the commit's short name."""
-    git = ["git", "show", "HEAD:params.yaml"], ["git", "rev-parse", "--short", "HEAD"]
-    text, commit = (subprocess.check_output(command, text=True) for command in git)
-    return Params.model_validate(yaml.safe_load(text)).model_dump(), commit.strip()
+    shown = subprocess.run(["git", "show", "HEAD:params.yaml"], capture_output=True, text=True)
+    if shown.returncode != 0:  # before the first commit
+        return params.load().model_dump(), "none yet"
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True).strip()
+    return Params.model_validate(yaml.safe_load(shown.stdout)).model_dump(), commit
 
 
 def main() -> None:

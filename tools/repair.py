@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import yaml
@@ -33,12 +33,17 @@ def held(lock: Path) -> Iterator[bool]:
             yield True
 
 
-def is_json(text: str) -> bool:
+def project(arguments: list[str]) -> Path | None:
+    """The folder in which DVC will look for its files: the nearest with .dvc, from here or from what --cd names."""
+    start = Path(arguments[arguments.index("--cd") + 1]) if "--cd" in arguments[:-1] else Path()
+    return next((path for path in [start.resolve(), *start.resolve().parents] if (path / ".dvc").is_dir()), None)
+
+
+def is_rwlock(text: str) -> bool:
     try:
-        json.loads(text)
+        return isinstance(json.loads(text), dict)
     except ValueError:
         return False
-    return True
 
 
 def is_cut_short(text: str) -> bool:
@@ -47,33 +52,36 @@ def is_cut_short(text: str) -> bool:
         COMPILED_LOCKFILE_SCHEMA(yaml.load(text, LOADER))
     except (yaml.YAMLError, Invalid):
         return "<<<<<<<" not in text
-    return False
+    return not text.endswith("\n")
 
 
 def restore(path: Path) -> None:
-    """Set a file to what the last commit has, or remove it if that has none."""
+    """Set a file to what the last commit has, or remove it if there is none that has it."""
     committed = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
     if committed.returncode == 0:
         path.write_bytes(committed.stdout)
     else:
         path.unlink()
+    print(f"{path} was cut short when DVC was killed; `dvc repro` fills it from the cache", file=sys.stderr)
 
 
 def repair() -> None:
     """Remove or restore what can't be read, unless another process is at work on it."""
+    if not TEMPORARY.is_dir():
+        return
     rwlock = TEMPORARY / "rwlock"
     with held(TEMPORARY / "rwlock.lock") as free:
-        if free and rwlock.exists() and not is_json(rwlock.read_text()):
+        if free and rwlock.exists() and not is_rwlock(rwlock.read_text(errors="replace")):
             rwlock.unlink()
     with held(TEMPORARY / "lock") as free:
         for lock in (Path("dvc.lock"), Path("sweep/dvc.lock")):
-            if free and lock.exists() and is_cut_short(lock.read_text()):
+            if free and lock.exists() and is_cut_short(lock.read_text(errors="replace")):
                 restore(lock)
-                print(f"{lock} was cut short when DVC was killed; now it is the last commit's", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    if TEMPORARY.is_dir():
-        repair()
+    if folder := project(sys.argv[1:]):
+        with chdir(folder):
+            repair()
     sys.argv[0] = "dvc"
     sys.exit(dvc())

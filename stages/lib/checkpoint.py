@@ -21,7 +21,7 @@ from torch import nn
 # What torch.load raises for files that are damaged or of another kind.
 DAMAGED = (
     RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, MemoryError,
-    struct.error,
+    ArithmeticError, struct.error,
 )  # fmt: skip
 MOST_SHOWN = 20  # lines of a message; a stranger's file may hold thousands of settings
 
@@ -67,7 +67,7 @@ def _is_sound(file: bytes) -> bool:
         with zipfile.ZipFile(io.BytesIO(file)) as archive:
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
             return stored and archive.testzip() is None
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError, RuntimeError, struct.error):
+    except (zipfile.BadZipFile, OSError, *DAMAGED):
         return False
 
 

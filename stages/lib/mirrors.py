@@ -38,13 +38,20 @@ def urls() -> list[str]:
     """
     named = os.environ.get("MNIST_MIRROR", "").split()
     for url in named:
-        parts = urlsplit(url)
-        if parts.scheme not in SCHEMES or parts.username is not None or not (parts.netloc or parts.scheme == "file"):
+        if not _is_mirror(url):
             raise PipelineError(
                 f"MNIST_MIRROR names {short(url.rpartition('@')[2])}; expected https://host/folder, "
                 "file:///folder or the like, without a user or a password"
             )
     return [url.rstrip("/") + "/" for url in [*named, *MIRRORS]]
+
+
+def _is_mirror(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in SCHEMES and parts.username is None and bool(parts.netloc or parts.scheme == "file")
 
 
 def fetch_any(mirrors: list[str]) -> dict[str, bytes]:
@@ -99,7 +106,7 @@ def _unpack(archive: bytes) -> bytes:
     except EOFError:
         raise PipelineError(f"the archive ends too early, after {len(archive):,} bytes") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise PipelineError(f"not a gzip archive ({error}); it begins with {archive[:20]!r}") from None
+        raise PipelineError(f"damaged or not a gzip archive ({error}); it begins with {archive[:20]!r}") from None
 
 
 @contextmanager

@@ -29,6 +29,5 @@ def parse(content: bytes, name: str | Path, columns: list[str]) -> pandas.DataFr
         if len(table) and np.isfinite(numbers).all():
             return table
         found = "values that are not finite" if len(table) else "no row"
-    raise PipelineError(
-        f"{name} should have numbers in the columns {', '.join(columns)}, but: {found}; run `dvc repro`"
-    )
+    expected = f"numbers in the columns {', '.join(columns)}"
+    raise PipelineError(f"{name} should have {expected}, but: {found}; `dvc repro` or `git checkout` restores it")
