@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from tools import replica
 
@@ -45,16 +46,14 @@ class Project:
 
     def run(self, *command: str, status: int | None = 0, **environment: str) -> str:
         """The output, stdout and stderr together, of a command that must end with `status` (None: not 0)."""
-        result = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=ENVIRONMENT | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert result.returncode == status or (status is None and result.returncode != 0), result.stdout
-        return result.stdout
+        with TemporaryFile("w+") as output:  # and not a pipe, which a worker of DVC's queue would keep open
+            result = subprocess.run(
+                command, cwd=self.folder, env=ENVIRONMENT | environment, stdout=output, stderr=subprocess.STDOUT
+            )
+            output.seek(0)
+            printed = output.read()
+        assert result.returncode == status or (status is None and result.returncode != 0), printed
+        return printed
 
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()

@@ -78,6 +78,7 @@ def test_the_queue_runs_without_downloading_again(project: Project) -> None:
     while (status := project.run("dvc", "queue", "status")).count("Success") < 2:
         assert "Failed" not in status and time.monotonic() < deadline, status
         time.sleep(1)
+    project.run("dvc", "queue", "stop", "--kill")
 
 
 def test_the_charts_have_no_errors_and_come_once(project: Project) -> None:
