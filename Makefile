@@ -61,7 +61,8 @@ $(READY): requirements.txt
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --requirement requirements.txt
 	install -m 755 tools/dvc .venv/bin/dvc
+	python -m tools.page
 	touch $@
 
-$(PAGE): $(READY) tools/page.html tools/page.py params.yaml  # of `dvc plots show`
+$(PAGE): tools/page.html tools/page.py params.yaml | $(READY)  # of `dvc plots show`
 	python -m tools.page

@@ -5,17 +5,14 @@ Reads the mirrors (MNIST) or scikit-learn's package (digits); writes the four ID
 
 import shutil
 
-from stages.lib import data, output, params
+from stages.lib import data, mirrors, output, params
 
 
 def files(dataset: str) -> dict[str, bytes]:
     """The four IDX files of `mnist` or `digits`, by name."""
-    # Only the chosen source is imported: each takes seconds.
     if dataset == "mnist":
-        from stages.lib import mirrors
-
         return mirrors.fetch_any(mirrors.urls())
-    from stages.lib import digits
+    from stages.lib import digits  # and with it scikit-learn, for which MNIST need not wait
 
     return digits.files()
 
