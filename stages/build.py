@@ -1,6 +1,6 @@
 """Build the network from the seed and summarize it.
 
-Reads only settings; writes models/initial.pt, models/summary.txt and metrics/model.json.
+Reads only settings; writes models/initial.safetensors, models/summary.txt and metrics/model.json.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ def main() -> None:
 
     summary = torchinfo.summary(network, input_size=(1, model.INPUTS), verbose=0)
     print(network, summary, sep="\n")
-    checkpoint.save("models/initial.pt", network, settings.initial())
+    checkpoint.save("models/initial.safetensors", network, settings.initial())
     output.write_text("models/summary.txt", f"{summary}\n")
     output.write_json("metrics/model.json", describe(network))
 

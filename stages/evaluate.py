@@ -1,8 +1,8 @@
 """Measure the trained network on the test images, the only stage that touches them after download.
 
-Reads data/raw, models/checkpoint.pt, plots/loss.csv and data/published_loss.csv; writes metrics/test.json, the tables
-predictions.csv, classes.csv, calibration.csv and summary.csv of plots, and pictures of the mistakes, the weights and
-the loss.
+Reads data/raw, models/checkpoint.safetensors, plots/loss.csv and data/published_loss.csv; writes metrics/test.json, the
+tables predictions.csv, classes.csv, calibration.csv and summary.csv of plots, and pictures of the mistakes, the weights
+and the loss.
 """
 
 import math
@@ -132,7 +132,7 @@ def main() -> None:
     settings = params.load()
     numerics.configure(settings.numerics)
     network = model.empty(settings.model, settings.hidden_units)
-    checkpoint.load("models/checkpoint.pt", network, settings.training())
+    checkpoint.load("models/checkpoint.safetensors", network, settings.training())
     images, labels = tensors.to_tensors(data.load_test(settings.dataset))
     loss = tables.read("plots/loss.csv", ["epoch", "train_loss"])
     published = tables.read("data/published_loss.csv", ["epoch", "fresh", "continued"])

@@ -1,6 +1,7 @@
 """Train the network with SGD on cross-entropy.
 
-Reads data/raw and models/initial.pt; writes models/checkpoint.pt and plots/loss.csv (epoch, train_loss).
+Reads data/raw and models/initial.safetensors; writes models/checkpoint.safetensors and plots/loss.csv (epoch,
+train_loss).
 """
 
 import math
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-INITIAL = Path("models/initial.pt")
+INITIAL = Path("models/initial.safetensors")
 # Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
 # its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.
 DIVERGED = 1_000.0
@@ -85,7 +86,7 @@ def main() -> None:
         tqdm.write(f"epoch {epoch}/{settings.epochs}  train_loss {losses[-1]:.4f}")
 
     output.write_csv("plots/loss.csv", pandas.DataFrame({"epoch": range(1, len(losses) + 1), "train_loss": losses}))
-    checkpoint.save("models/checkpoint.pt", network, settings.training())
+    checkpoint.save("models/checkpoint.safetensors", network, settings.training())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the trained network says of your own picture of a digit.
 
-Reads the picture and models/checkpoint.pt; prints the ten probabilities and writes seen.png: what the network saw.
+Reads the picture and models/checkpoint.safetensors; prints the ten probabilities and writes seen.png: what the
+network saw.
 """
 
 import sys
@@ -20,7 +21,7 @@ def probabilities(image: np.ndarray) -> torch.Tensor:
     settings = params.load()
     numerics.configure(settings.numerics)
     network = model.empty(settings.model, settings.hidden_units)
-    checkpoint.load("models/checkpoint.pt", network, settings.training())
+    checkpoint.load("models/checkpoint.safetensors", network, settings.training())
     with torch.no_grad():
         return network(torch.from_numpy(image).reshape(1, model.INPUTS)).double().softmax(1)[0]
 

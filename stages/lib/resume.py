@@ -21,6 +21,7 @@ from torch import nn
 CODE = Path(__file__).parent.parent
 FOLDER = Path(".train_cache")
 KEPT = 8  # states of other trainings; the oldest go
+NUMBER = "tensor number"  # no name that a parameter would have
 
 
 def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:
@@ -46,10 +47,9 @@ def save(key: str, network: nn.Module, optimizer: torch.optim.Optimizer, losses:
 
     A state that can't be kept only costs time later: that is said in a line, and the training goes on.
     """
-    state = {"key": key, "losses": losses, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
-    content = checkpoint.encode(state)
+    content = _encode({"losses": losses, "network": network.state_dict(), "optimizer": optimizer.state_dict()})
     try:
-        output.write_bytes(FOLDER / key, hashlib.sha256(content).digest() + content)
+        output.write_bytes(FOLDER / key, _digest(key, content) + content)
         _forget_old()
     except (PipelineError, OSError) as error:
         print(f"an interrupted training would start from the beginning: {error}")
@@ -83,11 +83,36 @@ def restore(key: str, epochs: int, network: nn.Module, optimizer: torch.optim.Op
 
 
 def _read(path: Path, key: str) -> dict[str, Any] | None:
-    """The content that `save` wrote under `key`, or None if a byte of it is another."""
+    """The state that `save` wrote under `key`, or None if a byte of it is another."""
     try:
         file = path.read_bytes()
-        digest, content = file[:32], file[32:]
-        state = checkpoint.decode(content, path) if hashlib.sha256(content).digest() == digest else {}
-    except (PipelineError, OSError):
+    except OSError:
         return None
-    return state if state.get("key") == key else None
+    digest, content = file[:32], file[32:]
+    return _decode(content, path) if _digest(key, content) == digest else None
+
+
+def _digest(key: str, content: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + content).digest()
+
+
+def _encode(state: dict[str, Any]) -> bytes:
+    """A nested state as a safetensors file: its tensors by number, and JSON with the numbers in their places."""
+    tensors: dict[str, torch.Tensor] = {}
+
+    def number(tensor: torch.Tensor) -> dict[str, str]:
+        tensors[str(len(tensors))] = tensor
+        return {NUMBER: str(len(tensors) - 1)}
+
+    text = json.dumps(state, default=number)
+    return checkpoint.encode(tensors, {"state": text})
+
+
+def _decode(content: bytes, name: str | Path) -> dict[str, Any]:
+    tensors, settings = checkpoint.decode(content, name)
+    state = json.loads(
+        settings["state"], object_hook=lambda found: tensors[found[NUMBER]] if NUMBER in found else found
+    )
+    optimizer = state["optimizer"]
+    optimizer["state"] = {int(index): values for index, values in optimizer["state"].items()}  # JSON made them text
+    return state

@@ -7,8 +7,15 @@ from stages.lib import resume
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD, Adam
 
 SETTINGS = {"lr": 0.1, "momentum": 0.5, "epochs": 3}
+OPTIMIZERS = {
+    "SGD": lambda parameters: SGD(parameters, lr=0.1),
+    "SGD with momentum": lambda parameters: SGD(parameters, lr=0.1, momentum=0.5, weight_decay=0.1),
+    "Adam": lambda parameters: Adam(parameters, lr=0.1, betas=(0.8, 0.99), amsgrad=True),
+    "groups": lambda parameters: SGD([{"params": [each], "lr": 0.1 / each.ndim} for each in parameters], momentum=0.5),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -17,27 +24,40 @@ def folder(tmp_path: Path):
         yield tmp_path
 
 
-def training() -> tuple[nn.Module, torch.optim.Optimizer]:
-    """A network after one step with momentum, so that the optimizer has a state."""
+def training(name: str = "SGD with momentum", steps: int = 1) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A network after some steps, so that the optimizer has a state."""
     network = nn.Linear(3, 2)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5)
-    network(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
+    optimizer = OPTIMIZERS[name](network.parameters())
+    for _ in range(steps):
+        step(network, optimizer)
     return network, optimizer
 
 
 def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     optimizer.zero_grad()
-    network(torch.ones(1, 3)).sum().backward()
+    network(torch.tensor([[0.1, 0.2, 0.3]])).square().sum().backward()
     optimizer.step()
     return [parameter.detach().clone() for parameter in network.parameters()]
 
 
-def test_the_next_step_is_the_same_after_restoring() -> None:
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_next_steps_are_the_same_after_restoring(name: str, steps: int) -> None:
+    saved, restored = training(name, 2), training(name, steps)
+    losses = [0.1 + 0.2, 5e-324]
+    resume.save("key", *saved, losses)
+    assert resume.restore("key", 3, *restored) == losses
+    for _ in range(3):
+        assert all(torch.equal(*pair) for pair in zip(step(*saved), step(*restored), strict=True))
+
+
+def test_entries_of_an_optimizer_that_are_no_tensors_come_back() -> None:
     saved, restored = training(), training()
-    resume.save("key", *saved, [0.5, 0.4])
-    assert resume.restore("key", 3, *restored) == [0.5, 0.4]
-    assert all(torch.equal(*pair) for pair in zip(step(*saved), step(*restored), strict=True))
+    kept = {"momentum_buffer": None, "count": 3, "mean": 0.1, "inner": [{"sum": torch.ones(2)}]}
+    saved[1].load_state_dict(saved[1].state_dict() | {"state": {0: kept}})
+    resume.save("key", *saved, [0.5])
+    resume.restore("key", 3, *restored)
+    assert str(restored[1].state_dict()) == str(saved[1].state_dict())
 
 
 def test_nothing_kept_or_too_many_epochs_is_a_start_from_the_beginning() -> None:
