@@ -6,12 +6,12 @@ fingerprint of everything that shapes the training except its length, so it can 
 
 import hashlib
 import json
-import os
+import platform
 import sys
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, numerics, output
+from stages.lib import checkpoint, data, output
 from stages.lib.errors import PipelineError
 
 import numpy as np
@@ -25,21 +25,26 @@ NUMBER = "tensor number"  # no name that a parameter would have
 
 
 def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:
-    """A hash of the settings except `epochs`, the bytes of `files`, the code that is loaded, and its versions."""
+    """A hash of the settings except `epochs`, the bytes of `files` and the code that is loaded.
+
+    Of `native` numerics also of versions and processor, which round in their own ways; else a training may go on
+    with others.
+    """
     loaded = {Path(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}
-    code = sorted(path for path in loaded if path.is_relative_to(CODE))
+    code = {path.relative_to(CODE).as_posix(): path for path in loaded if path.is_relative_to(CODE)}
     parts = {
         "settings": {key: value for key, value in settings.items() if key != "epochs"},
-        "files": [_sha256(path) for path in files],
-        "code": [_sha256(path) for path in code],
-        "versions": [sys.version, torch.__version__, np.__version__],
-        "processor": [torch.backends.cpu.get_cpu_capability(), *map(os.environ.get, numerics.PORTABLE)],
+        "files": [_sha256(data.read(path)) for path in files],
+        "code": {name: _sha256(data.read(path).replace(b"\r\n", b"\n")) for name, path in code.items()},
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    if settings["numerics"] == "native":
+        parts["versions"] = [sys.version, torch.__version__, np.__version__]
+        parts["processor"] = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    return _sha256(json.dumps(parts, sort_keys=True).encode())
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(data.read(path)).hexdigest()
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def save(key: str, network: nn.Module, optimizer: torch.optim.Optimizer, losses: list[float]) -> None:

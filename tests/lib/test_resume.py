@@ -1,4 +1,8 @@
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
-SETTINGS = {"lr": 0.1, "momentum": 0.5, "epochs": 3}
+SETTINGS = {"lr": 0.1, "momentum": 0.5, "epochs": 3, "numerics": "portable"}
 OPTIMIZERS = {
     "SGD": lambda parameters: SGD(parameters, lr=0.1),
     "SGD with momentum": lambda parameters: SGD(parameters, lr=0.1, momentum=0.5, weight_decay=0.1),
@@ -108,21 +112,51 @@ def test_old_states_go() -> None:
     assert kept == {"key0", *(f"key{index}" for index in range(resume.KEPT + 3)[-resume.KEPT + 1 :])}
 
 
-def test_the_fingerprint_depends_on_all_but_the_number_of_epochs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def key(folder: Path) -> Callable[..., str]:
+    """The fingerprint of a training on the file `data`, which holds an a, with changed settings."""
     (folder / "data").write_bytes(b"a")
-    key = resume.fingerprint(SETTINGS, [Path("data")])
-    assert resume.fingerprint(SETTINGS | {"epochs": 9}, [Path("data")]) == key
-    assert resume.fingerprint(SETTINGS | {"lr": 0.2}, [Path("data")]) != key
-    (folder / "data").write_bytes(b"b")
-    assert resume.fingerprint(SETTINGS, [Path("data")]) != key
-    (folder / "data").write_bytes(b"a")
-    assert resume.fingerprint(SETTINGS, [Path("data")]) == key
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "__version__", "0.4")
-        assert resume.fingerprint(SETTINGS, [Path("data")]) != key
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
-        assert resume.fingerprint(SETTINGS, [Path("data")]) != key
-    read = resume.data.read
-    monkeypatch.setattr(resume.data, "read", lambda path: read(path) + (b"#" if path.name == "resume.py" else b""))
-    assert resume.fingerprint(SETTINGS, [Path("data")]) != key
+    return lambda **changes: resume.fingerprint(SETTINGS | changes, [Path("data")])
+
+
+def test_the_fingerprint_depends_on_settings_but_for_epochs_and_on_files(key: Callable[..., str]) -> None:
+    before = key()
+    assert key(epochs=9) == before
+    assert key(lr=0.2) != before
+    Path("data").write_bytes(b"b")
+    assert key() != before
+    Path("data").write_bytes(b"a")
+    assert key() == before
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (torch, "__version__", "0.4"),
+        (torch.backends.cpu, "get_cpu_capability", lambda: "another"),
+        (resume.np, "__version__", "0.4"),
+        (resume.platform, "machine", lambda: "arm64"),
+        (resume.sys, "version", "3.99"),
+    ],
+)
+def test_only_native_numerics_depend_on_versions_and_processor(
+    module: object, name: str, value: object, key: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, native = key(), key(numerics="native")
+    monkeypatch.setattr(module, name, value)
+    assert key() == before
+    assert key(numerics="native") != native
+
+
+def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_line_ends(folder: Path) -> None:
+    def fingerprint(name: str, change: Callable[[bytes], bytes]) -> str:
+        copy = folder / name
+        shutil.copytree(resume.CODE, copy / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        for path in copy.rglob("*.py"):
+            path.write_bytes(change(path.read_bytes()))
+        code = f"from stages.lib import resume; print(resume.fingerprint({SETTINGS}, []))"
+        return subprocess.check_output([sys.executable, "-c", code], cwd=copy, text=True)
+
+    one = fingerprint("one", lambda content: content)
+    assert fingerprint("a folder", lambda content: content.replace(b"\n", b"\r\n")) == one
+    assert fingerprint("another", lambda content: content + b"#") != one
