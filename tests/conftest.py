@@ -35,14 +35,14 @@ forget_pins()
 def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder in which data/raw holds the real MNIST, from the project's own or from MNIST_MIRROR."""
     raw = ROOT / data.FOLDER
-    names = data.SHA256["mnist"]
+    names = data.DATASETS["mnist"].sha256
     if all((raw / name).exists() and data.is_published("mnist", name, (raw / name).read_bytes()) for name in names):
         return ROOT
     if not os.environ.get("MNIST_MIRROR"):
         pytest.skip("needs the real MNIST: set MNIST_MIRROR, or let `dvc repro` fill data/raw")
     root = tmp_path_factory.mktemp("mnist")
     (root / data.FOLDER).mkdir(parents=True)
-    for name, content in mirrors.fetch_any(mirrors.urls()).items():
+    for name, content in mirrors.fetch_any("mnist").items():
         (root / data.FOLDER / name).write_bytes(content)
     return root
 

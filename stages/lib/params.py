@@ -4,6 +4,7 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from stages.lib.data import DATASETS
 from stages.lib.errors import PipelineError, short
 
 import yaml
@@ -17,7 +18,7 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    dataset: Literal["mnist", "digits"] = Field(description="mnist or digits")
+    dataset: Literal[*DATASETS] = Field(description=" or ".join(DATASETS))  # type: ignore[valid-type]
     seed: int = Field(ge=0, lt=2**63, description="a whole number from 0 to 2^63 - 1")
     model: Literal["sequential", "ordered", "module", "functional"] = Field(
         description="sequential, ordered, module or functional"
