@@ -5,7 +5,7 @@ Reads only settings; writes models/initial.safetensors, models/summary.txt and m
 
 from typing import Any
 
-from stages.lib import checkpoint, model, numerics, output, params
+from stages.lib import checkpoint, model, output, params
 
 import torch
 import torchinfo
@@ -24,7 +24,6 @@ def describe(network: nn.Module) -> dict[str, Any]:
 
 def main() -> None:
     settings = params.load()
-    numerics.configure(settings.numerics)
     network = model.empty(settings.model, settings.hidden_units)
     model.initialize(network, torch.Generator().manual_seed(settings.seed))
 

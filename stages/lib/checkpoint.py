@@ -18,7 +18,6 @@ from torch import nn
 
 Tensors = dict[str, torch.Tensor]
 MOST_HEADER = 10_000_000  # bytes; more would be hundreds of thousands of tensors and take gigabytes to read
-MOST_SHOWN = 20  # lines of a message; a stranger's file may hold thousands of settings
 
 
 def encode(tensors: Tensors, settings: dict[str, Any]) -> bytes:
@@ -65,9 +64,10 @@ def save(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> None
     output.write_bytes(path, encode(network.state_dict(), settings))
 
 
-def load(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> None:
+def load(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
     """Copy the parameters in a file into `network`, if `settings` made them, they fit and all are finite.
 
+    Returns all the settings that made them, those that `settings` does not name, too.
     Raises PipelineError, with what was expected and what was found, for any other file.
     """
     tensors, found = decode(data.read(Path(path)), path)
@@ -82,14 +82,14 @@ def load(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> None
     if broken := [name for name, value in tensors.items() if not value.isfinite().all()]:
         raise PipelineError(f"{path} has NaN or infinite values in {', '.join(broken)}; train again")
     network.load_state_dict(tensors)
+    return found
 
 
 def _differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    here, wanted = ({key: repr(value) for key, value in settings.items()} for settings in (found, expected))
-    differing = [key for key in wanted | here if here.get(key) != wanted.get(key)]
     return [
-        f"  {short(key)}: expected {short(wanted.get(key))}, found {short(here.get(key))}"
-        for key in differing[:MOST_SHOWN]
+        f"  {key}: expected {value!r}, found {short(repr(found.get(key)))}"
+        for key, value in expected.items()
+        if repr(found.get(key)) != repr(value)
     ]
 
 
