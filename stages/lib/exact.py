@@ -50,8 +50,8 @@ def on_grid(x: torch.Tensor, bits: int, *, shared: bool = False) -> torch.Tensor
 
     If `shared`, above the largest magnitude of all workers' tensors. All is NaN if that is not below 2**LARGEST.
     """
-    low, high = (limit.item() for limit in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
-    largest = max(-low, high)
+    low, high = torch.aminmax(x) if x.numel() else (x.new_zeros(()),) * 2
+    largest = max(-low.item(), high.item())
     if shared:
         largest = workers.largest(largest)
     if not largest < 2.0**LARGEST:  # NaN, too, is not
@@ -210,17 +210,17 @@ class Softmax:
     def losses(self, labels: torch.Tensor, images: int) -> torch.Tensor:
         """-ln(probability of the label) of each image in nats, (n, 1), on a grid so that up to `images` add up exactly.
 
-        A probability below 2**-1022 counts as that, or 708 nats.
+        It is infinite if the library's probability is 0, which it is below exp(-745).
         """
         bits = min(LOSS_BITS, SUM_BITS - LOSS_LIMIT - bits_of(images))
-        losses = self.values.gather(1, labels.unsqueeze(1)).clamp_(min=2.0**-1022).log_().neg_()
-        error = self.error + 708 * 2.0**-51  # of the probability, then of its logarithm, 4 units in the last place
+        logs = self.values.gather(1, labels.unsqueeze(1)).log_()
+        error = self.error + 745 * 2.0**-51  # of the probability, then of its logarithm, 4 units in the last place
         return settled(
-            losses.sub(error),
-            losses.add(error),
+            logs.sub(error),
+            logs.add_(error),
             lambda x: fixed(x, bits),
-            lambda index: min(-self._true_value((index[0], int(labels[index[0]]))).ln(), 1022 * Decimal(2).ln()),
-        )
+            lambda index: self._true_value((index[0], int(labels[index[0]]))).ln(),
+        ).neg_()
 
     def _true_value(self, index: Index) -> Decimal:
         row = [Decimal(z) for z in self.logits[index[0]].tolist()]

@@ -57,7 +57,8 @@ REARRANGE = named(
     "zero_ fill_ zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_tensor new_empty zeros ones "
     "full empty eye tensor as_tensor from_numpy to float double int long bool cpu cuda item tolist numpy numel size "
     "dim stride is_floating_point is_complex is_contiguous is_tensor data_ptr element_size storage_offset "
-    "untyped_storage register_hook __len__ __repr__ __format__ __bool__ __float__ __int__ __index__ __hash__ __contains__"
+    "untyped_storage register_hook __len__ __repr__ __format__ __bool__ __float__ __int__"
+    " __index__ __hash__ __contains__"
 ) | {
     getattr(attribute, access)
     for _, attribute in inspect.getmembers(torch.Tensor, inspect.isdatadescriptor)
@@ -73,8 +74,8 @@ ELEMENTWISE = named(
 WITHOUT_GRADIENT = named(
     "eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or logical_not logical_xor __eq__ __ne__ "
     "__lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ argmax argmin amax amin aminmax max min sort "
-    "argsort topk nonzero unique sign floor ceil round trunc index_select gather take masked_select masked_fill masked_fill_ "
-    "scatter_ __getitem__ __setitem__ expand expand_as repeat repeat_interleave flip roll one_hot frexp"
+    "argsort topk nonzero unique sign floor ceil round trunc index_select gather take masked_select "
+    "masked_fill masked_fill_ scatter_ __getitem__ __setitem__ expand expand_as repeat repeat_interleave flip roll one_hot frexp"
 )
 OF_INTEGERS = named("sum cumsum prod bincount count_nonzero arange __floordiv__ __mod__ floor_divide remainder")
 
@@ -122,12 +123,11 @@ class Exact(TorchFunctionMode):
             raise refusal(func, "it is not among the functions known to be exact")
 
     def _linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        rows = x.flatten(0, -2)  # of a stack of matrices, too
+        if x.dim() != 2:  # a stack of matrices
+            return self._linear(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], len(weight))
         if torch.is_grad_enabled():
-            result = exact.Linear.apply(rows, weight, bias, self.images)
-        else:
-            result = exact.infer(rows, weight, bias)
-        return result.view(*x.shape[:-1], len(weight))
+            return exact.Linear.apply(x, weight, bias, self.images)
+        return exact.infer(x, weight, bias)
 
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
         plain = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}
