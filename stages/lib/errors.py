@@ -1,11 +1,14 @@
 """Errors that a user can fix end a process with one message and no traceback; importing this module is enough.
 
-Ctrl-C ends it with one line. Any other exception is a bug in the project and keeps its traceback.
+Ctrl-C ends it with one line, and so does a Python that lacks a requirement. Any other exception is a bug in the project
+and keeps its traceback.
 """
 
 import io
 import sys
 from types import TracebackType
+
+OURS = ("stages", "sweep", "tools", "tests")  # what is missing of these is a mistake in the project
 
 
 class PipelineError(Exception):
@@ -37,6 +40,12 @@ def report(kind: type[BaseException], error: BaseException, traceback: Traceback
         sys.exit(error.exit_status)
     if isinstance(error, KeyboardInterrupt):
         print("\ninterrupted", file=sys.stderr)
+    elif isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] not in OURS:
+        print(
+            f"\nerror: {error} for {sys.executable}, the Python that this was started with; first "
+            "`source .venv/bin/activate`, or install requirements.txt there",
+            file=sys.stderr,
+        )
     else:
         sys.__excepthook__(kind, error, traceback)
 
