@@ -73,7 +73,7 @@ def stored(repo: Repo, md5: str) -> Path:
 
 
 def is_sound(stored: Path, md5: str) -> bool:
-    return outputs.md5(stored) == md5.removesuffix(".dir")
+    return outputs.hash_of(stored) == md5.removesuffix(".dir")
 
 
 def files(path: Path, md5: str, stored: Path) -> Iterator[tuple[Path, str]]:
@@ -84,17 +84,17 @@ def files(path: Path, md5: str, stored: Path) -> Iterator[tuple[Path, str]]:
     if stored.exists() and is_sound(stored, md5):
         yield from ((path / entry["relpath"], entry["md5"]) for entry in json.loads(stored.read_bytes()))
     else:  # its list is lost, but what is there now may name damaged objects
-        yield from ((file, outputs.md5(file)) for file in path.rglob("*") if file.is_file())
+        yield from ((file, outputs.hash_of(file)) for file in path.rglob("*") if file.is_file())
 
 
 def check(path: Path, md5: str, stored: Path) -> bool:
     """If an object isn't what its name says, put it aside and remove its copy at `path`; returns whether it was so."""
-    here = outputs.md5(path) if path.is_file() else None
+    here = outputs.hash_of(path) if path.is_file() else None
     if not stored.exists() or is_sound(stored, md5):
         if here not in (None, md5):
             path.touch()  # else DVC might trust its note of a size and a time, and not look at the file again
         return False
-    is_copy = here == outputs.md5(stored)
+    is_copy = here == outputs.hash_of(stored)
     tell(f"{stored} is not what its name says: it is now called {put_aside(stored).name}")
     if is_copy:
         path.unlink()

@@ -64,7 +64,7 @@ def project(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def stored(path: str) -> Path:
     """The object in the cache of a file or a folder that is as recorded."""
-    md5 = outputs.md5(Path(path))
+    md5 = outputs.hash_of(Path(path))
     return Path(".dvc/cache/files/md5", md5[:2], md5[2:])
 
 
@@ -93,7 +93,7 @@ def test_a_damaged_object_is_put_aside_and_made_again(project: Path, path: str, 
     assert damaged.with_name(f"{damaged.name}.damaged1").read_bytes() == b"epoch,loss\n1,0.26\n"
     shell("rm -f log; dvc repro")
     assert content() == before
-    assert stored(path) == damaged and outputs.md5(damaged) == (damaged.parent.name + damaged.stem)
+    assert stored(path) == damaged and outputs.hash_of(damaged) == (damaged.parent.name + damaged.stem)
     assert Path("log").read_text() == ("folder\n" if path.startswith("raw") else "number\n")
     repair.main()
     assert not damaged.with_name(f"{damaged.name}.damaged2").exists()
