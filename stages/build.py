@@ -1,11 +1,11 @@
 """Build the network from the seed and summarize it.
 
-Reads only settings; writes models/initial.pt, models/summary.txt and metrics/model.json.
+Reads only settings; writes models/initial.safetensors, models/summary.txt and metrics/model.json.
 """
 
 from typing import Any
 
-from stages.lib import checkpoint, model, numerics, output, params
+from stages.lib import checkpoint, model, output, params
 
 import torch
 import torchinfo
@@ -24,13 +24,12 @@ def describe(network: nn.Module) -> dict[str, Any]:
 
 def main() -> None:
     settings = params.load()
-    numerics.configure(settings.numerics)
     network = model.empty(settings.model, settings.hidden_units)
     model.initialize(network, torch.Generator().manual_seed(settings.seed))
 
     summary = torchinfo.summary(network, input_size=(1, model.INPUTS), verbose=0)
     print(network, summary, sep="\n")
-    checkpoint.save("models/initial.pt", network, settings.initial())
+    checkpoint.save("models/initial.safetensors", network, settings.initial())
     output.write_text("models/summary.txt", f"{summary}\n")
     output.write_json("metrics/model.json", describe(network))
 

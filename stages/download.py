@@ -1,18 +1,23 @@
 """Get the dataset and check it against its published SHA-256.
 
-Reads the mirrors (MNIST) or scikit-learn's package (digits); writes the four IDX files of data/raw.
+Reads data/raw, and unless that has all of it the mirrors or, for digits, scikit-learn's package; writes the four IDX
+files of data/raw.
 """
 
 import shutil
+from contextlib import suppress
 
 from stages.lib import data, mirrors, output, params
+from stages.lib.errors import PipelineError
 
 
 def files(dataset: str) -> dict[str, bytes]:
-    """The four IDX files of `mnist` or `digits`, by name."""
-    if dataset == "mnist":
-        return mirrors.fetch_any(mirrors.urls())
-    from stages.lib import digits  # and with it scikit-learn, for which MNIST need not wait
+    """The four IDX files of a dataset, by name; those that data/raw already has need no network."""
+    with suppress(PipelineError):
+        return mirrors.fetch(dataset, data.FOLDER.absolute().as_uri())
+    if dataset != "digits":
+        return mirrors.fetch_any(dataset)
+    from stages.lib import digits  # and with it scikit-learn, for which the others need not wait
 
     return digits.files()
 
@@ -21,7 +26,7 @@ def main() -> None:
     settings = params.load()
     found = files(settings.dataset)
     for name, content in found.items():
-        data.verify(settings.dataset, name, content)
+        data.verify(settings.dataset, name, content, "install the versions of requirements.txt")
     for name, content in found.items():
         output.write_bytes(data.FOLDER / name, content)
     # dvc.yaml lets data/raw persist, so that a failed download leaves it; all that lies in it counts as data.

@@ -3,7 +3,7 @@
 Reads data/raw; writes the pictures of plots/samples.
 """
 
-from stages.lib import data, params, plot, tensors
+from stages.lib import data, params, plot
 
 import numpy as np
 import torch
@@ -48,7 +48,10 @@ def main() -> None:
     settings = params.load()
     train = data.load_train(settings.dataset)
     count = settings.row_images
-    images, labels = tensors.to_tensors(data.Split(train.images[:count], train.labels[:count]))
+    images = torch.from_numpy(train.images[:count] / np.float32(255)).unsqueeze(
+        1
+    )  # (n, 1, 28, 28), as torchvision has them
+    labels = train.labels[:count].tolist()
     print(f"{len(train.labels):,} training images; the first is {tuple(images[0].shape)} with label {labels[0]}")
 
     titles = [f"Class : {label}" for label in labels]

@@ -1,14 +1,17 @@
 """Train the network with SGD on cross-entropy.
 
-Reads data/raw and models/initial.pt; writes models/checkpoint.pt and plots/loss.csv (epoch, train_loss).
+Reads data/raw and models/initial.safetensors; writes models/checkpoint.safetensors and, after each epoch,
+plots/loss.csv (epoch, train_loss, validation_loss, validation_accuracy). Workers of torchrun train together.
 """
 
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.lib import checkpoint, data, model, numerics, output, params, resume, tensors
+from stages.lib import checkpoint, data, model, numerics, output, params, resume, tensors, workers
 from stages.lib.errors import PipelineError
+from stages.lib.params import Params
+from stages.lib.tensors import Tensors
 
 import pandas
 import torch
@@ -16,44 +19,79 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-INITIAL = Path("models/initial.pt")
+INITIAL = Path("models/initial.safetensors")
 # Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
 # its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.
-DIVERGED = 1_000.0
+DIVERGED = 100.0
+
+
+def optimizer_of(network: nn.Module, settings: Params) -> torch.optim.Optimizer:
+    """What updates the parameters after each batch."""
+    return torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False)
 
 
 def train_epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
-    epoch: int,
+    arithmetic: numerics.Arithmetic,
+    training: Tensors,
+    batches: tuple[torch.Tensor, ...],
 ) -> float:
-    """One pass over batches of images (b, 1, 28, 28) and labels (b,); returns the mean loss over the images in nats.
+    """One pass over batches, each the indices of its images; returns the mean loss over the images in nats.
 
     Each batch's loss is taken before the step that it leads to, as in the notebook.
     Raises PipelineError at the first loss that is not finite, or so large that nothing is learned.
     """
-    loss_sum, n = 0.0, 0
-    for step, (images, labels) in enumerate(batches, start=1):
-        logits = network(images.flatten(1))  # (b, 10)
-        loss = functional.cross_entropy(logits, labels)
+    loss_sum = 0.0
+    for step, batch in enumerate(batches, start=1):
+        images, labels = training.batch(workers.share(batch))  # (b, 784), (b,)
+        with arithmetic:
+            logits = network(images)  # (b, 10)
+            loss = functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         value = loss.item()
         if not value < DIVERGED:  # NaN, too, is not
-            raise diverged(value, epoch, step, optimizer.param_groups[0]["lr"])
-        loss_sum += value * len(labels)
-        n += len(labels)
-    return loss_sum / n
+            raise diverged(value, step, optimizer.param_groups[0]["lr"])
+        loss_sum += value * len(batch)
+    return loss_sum / sum(map(len, batches))
 
 
-def diverged(loss: float, epoch: int, step: int, lr: float) -> PipelineError:
+def diverged(loss: float, step: int, lr: float) -> PipelineError:
     """The error that says where training went wrong and what to do."""
     return PipelineError(
         f"training diverged: expected a loss around {math.log(10):.1f} or less, found {loss:g} "
-        f"in epoch {epoch}, step {step}, with lr {lr:g}; lower lr"
+        f"in step {step} of an epoch, with lr {lr:g}; lower lr"
     )
+
+
+@torch.no_grad()
+def validate(network: nn.Module, settings: Params, validation: Tensors) -> dict[str, float | None]:
+    """Mean loss in nats and accuracy on images that are not trained on; None if there are none."""
+    n = len(validation.labels)
+    if n == 0:
+        return {"validation_loss": None, "validation_accuracy": None}
+    images, labels = validation.batch(workers.share(validation.every()))
+    with numerics.arithmetic(settings.numerics, settings.device, images=n):
+        logits = network(images)
+        loss = functional.cross_entropy(logits, labels)
+    (correct,) = workers.total((logits.argmax(1) == labels).sum())
+    return {"validation_loss": float(loss.item()), "validation_accuracy": int(correct) / n}
+
+
+def fit(
+    network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensors, settings: Params, done: int = 0
+) -> Iterator[dict[str, float | None]]:
+    """Train for the epochs after the first `done`; gives the losses after each. The last images only validate."""
+    n = settings.training_images(len(images.labels))
+    training, validation = (Tensors(*parts) for parts in zip(*(part.tensor_split([n]) for part in images), strict=True))
+    arithmetic = numerics.arithmetic(settings.numerics, settings.device, images=settings.batch_size)
+    with arithmetic.steps():
+        for epoch in range(done + 1, settings.epochs + 1):
+            order = tensors.shuffled(n, settings.seed, epoch).to(images.labels.device)
+            loss = train_epoch(network, optimizer, arithmetic, training, order.split(settings.batch_size))
+            yield {"train_loss": loss, **validate(network, settings, validation)}
 
 
 def available(device: str) -> torch.device:
@@ -65,27 +103,43 @@ def available(device: str) -> torch.device:
     return torch.device(device)
 
 
+def table(history: list[dict[str, float | None]]) -> pandas.DataFrame:
+    """What plots/loss.csv holds: epoch, train_loss, validation_loss, validation_accuracy, empty where not measured."""
+    return pandas.DataFrame([{"epoch": epoch, **row} for epoch, row in enumerate(history, start=1)])
+
+
 def main() -> None:
     settings = params.load()
-    device = available(settings.device)
-    numerics.configure(settings.numerics)
-    network = model.empty(settings.model, settings.hidden_units)
-    checkpoint.load(INITIAL, network, settings.initial())
-    network.to(device)
-    images, labels = (tensor.to(device) for tensor in tensors.to_tensors(data.load_train(settings.dataset)))
-    optimizer = torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum)
+    with workers.joined(settings.device):
+        device = available(settings.device)
+        network = model.empty(settings.model, settings.hidden_units)
+        checkpoint.load(INITIAL, network, settings.initial())
+        network.to(device)
+        images = tensors.to_tensors(data.load_train(settings.dataset), device)
+        optimizer = optimizer_of(network, settings)
 
-    key = resume.fingerprint(settings.training(), [INITIAL, *data.TRAIN_FILES])
-    losses = resume.restore(key, settings.epochs, network, optimizer)
-    for epoch in tqdm(range(len(losses) + 1, settings.epochs + 1), unit="epoch"):
-        order = tensors.shuffled(len(labels), settings.seed, epoch).to(device)
-        batches = tensors.batches(images, labels, order, settings.batch_size)
-        losses.append(train_epoch(network, optimizer, batches, epoch))
-        resume.save(key, network, optimizer, losses)
-        tqdm.write(f"epoch {epoch}/{settings.epochs}  train_loss {losses[-1]:.4f}")
+        facts = resume.facts(settings.training(), [INITIAL, *data.TRAIN_FILES])
+        workers.agree(facts)
+        key = resume.fingerprint(facts)
+        history = resume.restore(key, settings.epochs, network, optimizer)
+        is_first = workers.rank() == 0  # the one that speaks and writes
+        with tqdm(total=settings.epochs, initial=len(history), unit="epoch", disable=None if is_first else True) as bar:
+            for row in fit(network, optimizer, images, settings, len(history)):
+                history.append(row)
+                resume.save(key, network, optimizer, history)
+                if is_first:
+                    output.write_csv("plots/loss.csv", table(history))
+                    tqdm.write(told(history, settings.epochs))
+                bar.update()
+        if is_first:
+            output.write_csv("plots/loss.csv", table(history))
+            checkpoint.save("models/checkpoint.safetensors", network, settings.training())
 
-    output.write_csv("plots/loss.csv", pandas.DataFrame({"epoch": range(1, len(losses) + 1), "train_loss": losses}))
-    checkpoint.save("models/checkpoint.pt", network, settings.training())
+
+def told(history: list[dict[str, float | None]], epochs: int) -> str:
+    """The last epoch as a line."""
+    values = [f"{name} {value:.4f}" for name, value in history[-1].items() if value is not None]
+    return "  ".join([f"epoch {len(history)}/{epochs}", *values])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Say which candidate is best, which can't be told apart from it, and how the best does on the test images.
 
-Reads data/raw, models/sweep.pt and plots/sweep/series.csv; writes metrics/sweep.json, plots/sweep/settings.csv,
-plots/sweep/settings.png and sweep/answer.md. The test images are looked at once, by the best candidate's models only.
+Reads data/raw, models/sweep.safetensors and plots/sweep/series.csv; writes metrics/sweep.json,
+plots/sweep/settings.csv, plots/sweep/settings.png and sweep/answer.md. The test images are looked at once, by the best
+candidate's models only.
 """
 
 from pathlib import Path
@@ -138,7 +139,9 @@ def main() -> None:
     table = compare(last_epoch(series, grid.validation_images))
 
     lr, momentum = table.loc[0, ["lr", "momentum"]]
-    parameters = checkpoint.decode(data.read(Path("models/sweep.pt")), "models/sweep.pt")
+    path = Path("models/sweep.safetensors")
+    stacked, order = checkpoint.decode(data.read(path), path)
+    parameters = {name: stacked[name] for name in order["names"]}
     best = of_candidate(parameters, grid.candidates.index((lr, momentum)))
     images, labels = tensors.to_tensors(data.load_test(settings.dataset))
     test = test_scores(best, images.flatten(1), labels)

@@ -1,6 +1,6 @@
 """Train every candidate of the grid with every seed, all at once, and validate each after each epoch.
 
-Reads data/raw; writes models/sweep.pt and plots/sweep/series.csv (epoch, seed, lr, momentum, train_loss,
+Reads data/raw; writes models/sweep.safetensors and plots/sweep/series.csv (epoch, seed, lr, momentum, train_loss,
 validation_loss, validation_correct). Never reads the test images.
 """
 
@@ -53,7 +53,7 @@ def main() -> None:
             bar.set_description(f"epoch {epoch}/{settings.epochs}, best validation accuracy {best:.2%}")
 
     output.write_csv("plots/sweep/series.csv", pandas.concat(series))
-    output.write_bytes("models/sweep.pt", checkpoint.encode(parameters))
+    output.write_bytes("models/sweep.safetensors", checkpoint.encode(parameters, {"names": [*parameters]}))
 
 
 if __name__ == "__main__":

@@ -7,42 +7,29 @@ from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
-from stages.lib import data, mirrors, numerics
+from stages.lib import data, mirrors
 from tests.project import ROOT, run
 from tools import replica
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 SMALL = {"dataset": "digits", "epochs": 2, "batch_size": 400, "momentum": 0.5, "hidden_units": 7, "mistakes": 5}
-
-
-def forget_pins() -> None:
-    """Take the variables out of the environment again: a process that a test starts must set its own."""
-    for name in numerics.PORTABLE:
-        os.environ.pop(name, None)
-
-
-# PyTorch and MKL read the variables at their first computation, which any test might do.
-numerics.configure("portable")
-torch.ones(2, 2) @ torch.ones(2, 2)
-forget_pins()
 
 
 @pytest.fixture(scope="session")
 def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder in which data/raw holds the real MNIST, from the project's own or from MNIST_MIRROR."""
     raw = ROOT / data.FOLDER
-    names = data.SHA256["mnist"]
+    names = data.DATASETS["mnist"].sha256
     if all((raw / name).exists() and data.is_published("mnist", name, (raw / name).read_bytes()) for name in names):
         return ROOT
     if not os.environ.get("MNIST_MIRROR"):
         pytest.skip("needs the real MNIST: set MNIST_MIRROR, or let `dvc repro` fill data/raw")
     root = tmp_path_factory.mktemp("mnist")
     (root / data.FOLDER).mkdir(parents=True)
-    for name, content in mirrors.fetch_any(mirrors.urls()).items():
+    for name, content in mirrors.fetch_any("mnist").items():
         (root / data.FOLDER / name).write_bytes(content)
     return root
 
@@ -54,11 +41,8 @@ def run_stages() -> Callable[..., None]:
     def run(*names: str, **changes: object) -> None:
         settings = yaml.safe_load((ROOT / "params.yaml").read_text()) | SMALL | changes
         Path("params.yaml").write_text(yaml.safe_dump(settings))
-        try:
-            for name in names:
-                importlib.import_module(name if "." in name else f"stages.{name}").main()
-        finally:
-            forget_pins()
+        for name in names:
+            importlib.import_module(name if "." in name else f"stages.{name}").main()
 
     return run
 

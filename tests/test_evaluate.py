@@ -111,7 +111,7 @@ def test_loss_and_probabilities_are_those_of_numpy_in_double_precision(
     monkeypatch.chdir(small)
     settings = params.load()
     network = model.empty(settings.model, settings.hidden_units)
-    checkpoint.load("models/checkpoint.pt", network, settings.training())
+    checkpoint.load("models/checkpoint.safetensors", network, settings.training())
     images, labels = tensors.to_tensors(data.load_test("digits"))
     logits = evaluate.predict(network, images, labels, settings.batch_size).double().numpy()
     log_probability = logits - np.log(np.exp(logits).sum(1, keepdims=True))

@@ -158,6 +158,8 @@ runpy.run_module(f"stages.{stage}", run_name="__main__")
 def test_ctrl_c_ends_a_stage_with_one_line(event: str, stage: str, small: Path, tmp_path: Path) -> None:
     # While a large library is imported, and while the first result gets its final name.
     shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    with chdir(tmp_path):
+        clear(stage)
     result = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, event, stage], cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(Path.cwd())}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

@@ -1,11 +1,14 @@
 """The whole pipeline under DVC, on the embedded digits, as a user runs it."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from stages.lib import data, digits
 from tests.project import ENVIRONMENT, Project
 from tools import replica
 
@@ -13,6 +16,7 @@ import pytest
 import yaml
 
 pytestmark = pytest.mark.slow
+RUN = (sys.executable, "-m", "tools.run")  # as `make run` does
 SETTINGS = {"dataset": "digits", "batch_size": 10, "epochs": 2}
 NO_MIRROR = {
     "MNIST_MIRROR": "http://127.0.0.1:9",
@@ -95,16 +99,52 @@ def test_the_charts_have_no_errors_and_come_once(project: Project) -> None:
 def test_without_a_mirror_make_run_falls_back_and_repro_says_what_to_do(tmp_path: Path) -> None:
     project = Project(tmp_path, epochs=1)
     failed = project.run("dvc", "repro", status=None, **NO_MIRROR)
-    assert "no mirror of MNIST can be reached" in failed and "http://127.0.0.1:9/" in failed
+    assert "no mirror of mnist can be reached" in failed and "http://127.0.0.1:9\n" in failed
     assert "Traceback" not in failed
-    shown = project.run(sys.executable, "-m", "tools.run", **NO_MIRROR)
-    assert "running the same stages on the embedded digits" in shown
+    for running in ("Running the same stages on the embedded digits", "Data and pipelines are up to date"):
+        shown = project.run(*RUN, **NO_MIRROR)
+        assert running in shown
+        assert "This is on the digits, not on MNIST. To return: `git checkout params.yaml`" in shown
+        assert json.loads(project.read("metrics/test.json"))["total"] == 297
+
+
+def test_the_digits_never_replace_what_is_there_of_mnist(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project", epochs=1)
+    with (project.folder / "stages/lib/data.py").open("a") as file:
+        file.write('DATASETS["mnist"] = DATASETS["digits"]\n')  # small files in place of MNIST's
+    for name, content in digits.files().items():
+        (tmp_path / name).write_bytes(content)
+    project.run(*RUN, MNIST_MIRROR=str(tmp_path))
+    lock, test = project.read("dvc.lock"), project.read("metrics/test.json")
+    with (project.folder / "stages/download.py").open("a") as file:
+        file.write("# touched\n")
+    assert "Running stage 'download'" in project.run(*RUN, **NO_MIRROR)
+    assert project.read("dvc.lock") != lock and project.read("metrics/test.json") == test
+    for lost in (".dvc/cache", "data/raw"):
+        shutil.rmtree(project.folder / lost)
+    assert "no mirror of mnist can be reached" in project.run(*RUN, status=None, **NO_MIRROR)
+    assert project.read("metrics/test.json") == test and b"dataset: mnist" in project.read("params.yaml")
+
+
+def test_a_dataset_of_one_s_own_needs_one_entry(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project", **SETTINGS | {"dataset": "negatives"})
+    sha256 = {}
+    for name, content in digits.files().items():
+        images = data.decode_idx(content)
+        content = data.encode_idx(255 - images if "images" in name else images)
+        (tmp_path / name).write_bytes(content)
+        sha256[name] = hashlib.sha256(content).hexdigest()
+    table = project.folder / "stages/lib/data.py"
+    entry = f'    "negatives": Dataset({sha256}, mirrors=("{tmp_path.as_uri()}",)),\n'
+    table.write_text(table.read_text().replace("DATASETS = {\n", f"DATASETS = {{\n{entry}"))
+    project.run("dvc", "repro", **NO_MIRROR)
+    assert {name: hashlib.sha256(project.read(f"data/raw/{name}")).hexdigest() for name in sha256} == sha256
     assert json.loads(project.read("metrics/test.json"))["total"] == 297
 
 
 def test_nothing_else_makes_run_fall_back(tmp_path: Path) -> None:
     project = Project(tmp_path, lr=-1)
-    shown = project.run(sys.executable, "-m", "tools.run", status=None, **NO_MIRROR)
+    shown = project.run(*RUN, status=None, **NO_MIRROR)
     assert "lr: -1 is not a number above 0 and at most 1e38" in shown
     assert "digits" not in shown
 

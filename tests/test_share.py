@@ -42,11 +42,11 @@ def push_and_pull(results: Path, clone: Path) -> None:
     run("dvc", "push", "--quiet", cwd=results)
     run("git", "clone", "--quiet", str(results), str(clone), cwd=results)
     run("dvc", "pull", "--quiet", cwd=clone)
-    for name in ("models/checkpoint.pt", "plots/predictions.csv", "data/raw/t10k-labels-idx1-ubyte"):
+    for name in ("models/checkpoint.safetensors", "plots/predictions.csv", "data/raw/t10k-labels-idx1-ubyte"):
         assert (clone / name).read_bytes() == (results / name).read_bytes()
-    fetched = clone.with_name("checkpoint.pt")  # as the model card says
-    run("dvc", "get", "--quiet", str(results), "models/checkpoint.pt", "--out", str(fetched), cwd=clone.parent)
-    assert fetched.read_bytes() == (results / "models/checkpoint.pt").read_bytes()
+    fetched = clone.with_name("checkpoint.safetensors")  # as the model card says
+    run("dvc", "get", "--quiet", str(results), "models/checkpoint.safetensors", "--out", str(fetched), cwd=clone.parent)
+    assert fetched.read_bytes() == (results / "models/checkpoint.safetensors").read_bytes()
     said = run("dvc", "repro", cwd=clone)
     assert "Running stage" not in said
     assert "Data and pipelines are up to date." in said

@@ -23,6 +23,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy import stats
 from torch.nn import functional
 
@@ -195,7 +196,7 @@ def test_divergence_names_the_candidate():
 
 def swept_network(swept: Path, seed: int, column: int) -> torch.nn.Module:
     """One of the models that the sweep of `swept` trained."""
-    stacked = torch.load(swept / "models/sweep.pt", weights_only=True)
+    stacked = load_file(swept / "models/sweep.safetensors")
     network = model.empty("sequential", 7)
     network.load_state_dict({name: value[seed, column] for name, value in stacked.items()})
     return network
@@ -239,9 +240,9 @@ def test_the_best_candidate_is_tested_on_the_test_images(swept: Path):
 
 def test_damaged_models_are_refused(swept: Path, tmp_path: Path):
     shutil.copytree(swept, tmp_path, dirs_exist_ok=True)
-    models = tmp_path / "models/sweep.pt"
+    models = tmp_path / "models/sweep.safetensors"
     models.write_bytes(models.read_bytes()[:-1_000])
-    with chdir(tmp_path), pytest.raises(PipelineError, match=r"models/sweep\.pt is damaged"):
+    with chdir(tmp_path), pytest.raises(PipelineError, match=r"models/sweep\.safetensors is damaged"):
         report.main()
 
 
@@ -260,7 +261,7 @@ def run_sweep(root: Path, threads: int) -> dict[str, bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     for stage in ("train", "report"):
         subprocess.run([sys.executable, "-m", f"sweep.{stage}"], cwd=root, env=environment, check=True)
-    results = ("models/sweep.pt", "metrics/sweep.json", "sweep/answer.md")
+    results = ("models/sweep.safetensors", "metrics/sweep.json", "sweep/answer.md")
     return {str(path): (root / path).read_bytes() for path in [*results, *_relative(root, "plots/sweep")]}
 
 

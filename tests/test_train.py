@@ -10,6 +10,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from safetensors.torch import load_file
 
 
 def numpy_training(
@@ -42,7 +43,9 @@ def numpy_training(
 
 
 def parameters(path: Path) -> list[np.ndarray]:
-    return [value.numpy().astype(float) for value in torch.load(path, weights_only=True)["state"].values()]
+    """Weight and bias of the hidden layer, then of the output layer."""
+    found = load_file(path)
+    return [found[name].numpy().astype(float) for name in ("0.weight", "0.bias", "2.weight", "2.bias")]
 
 
 def test_training_agrees_with_numpy_where_the_last_batch_is_short(small: Path) -> None:
@@ -51,12 +54,12 @@ def test_training_agrees_with_numpy_where_the_last_batch_is_short(small: Path) -
         data.decode_idx((small / data.FOLDER / f"train-{kind}-ubyte").read_bytes())
         for kind in ("images-idx3", "labels-idx1")
     )
-    weights = parameters(small / "models/initial.pt")
+    weights = parameters(small / "models/initial.safetensors")
     expected = numpy_training(images, labels, weights, seed=0, epochs=2, batch_size=400, lr=0.1, momentum=0.5)
     found = pandas.read_csv(small / "plots/loss.csv")
     assert found["epoch"].tolist() == [1, 2]
     np.testing.assert_allclose(found["train_loss"], expected, rtol=1e-6)
-    for mine, trained in zip(weights, parameters(small / "models/checkpoint.pt"), strict=True):
+    for mine, trained in zip(weights, parameters(small / "models/checkpoint.safetensors"), strict=True):
         np.testing.assert_allclose(trained, mine, rtol=1e-4, atol=1e-6)
 
 
@@ -84,10 +87,10 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(train, "train_epoch", interrupted)
             run_stages("train")
-        assert not Path("models/checkpoint.pt").exists()
+        assert not Path("models/checkpoint.safetensors").exists()
         run_stages("train")
         assert "training goes on after epoch 1 of 2" in capsys.readouterr().out
-        for name in ("models/checkpoint.pt", "plots/loss.csv"):
+        for name in ("models/checkpoint.safetensors", "plots/loss.csv"):
             assert Path(name).read_bytes() == (small / name).read_bytes()
 
 
@@ -101,7 +104,7 @@ def test_a_longer_training_begins_with_the_shorter_one(small: Path, tmp_path: Pa
             else:
                 run_stages("build", "train")
             run_stages("train", epochs=3)
-            results.append([Path(name).read_bytes() for name in ("models/checkpoint.pt", "plots/loss.csv")])
+            results.append([Path(name).read_bytes() for name in ("models/checkpoint.safetensors", "plots/loss.csv")])
     assert results[0] == results[1]
     assert results[0][1].startswith((small / "plots/loss.csv").read_bytes())
 
@@ -113,7 +116,7 @@ def test_training_that_diverges_stops_and_leaves_no_result(small: Path, tmp_path
         run_stages("build")
         with pytest.raises(PipelineError, match=r"diverged: .* in epoch \d, step \d, with lr 1e\+\d+; lower lr"):
             run_stages("train", lr=lr)
-        assert not Path("models/checkpoint.pt").exists()
+        assert not Path("models/checkpoint.safetensors").exists()
 
 
 def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,4 +196,4 @@ def test_without_the_pins_the_bytes_differ(runs: dict[str, Future[Path]], tmp_pa
         ("threads", MACHINE_THREADS, {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}),
     ]:
         difference = replica.difference(native, train(name, code, environment))
-        assert difference.startswith("models/checkpoint.pt differs: byte "), name
+        assert difference.startswith("models/checkpoint.safetensors differs: byte "), name

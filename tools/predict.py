@@ -1,11 +1,12 @@
 """What the trained network says of your own picture of a digit.
 
-Reads the picture and models/checkpoint.pt; prints the ten probabilities and writes seen.png: what the network saw.
+Reads the picture and models/checkpoint.safetensors; prints the ten probabilities and writes seen.png: what the
+network saw.
 """
 
 import sys
 
-from stages.lib import checkpoint, model, numerics, params, plot
+from stages.lib import checkpoint, exact, model, numerics, params, plot
 from stages.lib.errors import PipelineError
 from tools import photo
 
@@ -18,11 +19,11 @@ BAR = 40  # characters for a probability of 1
 def probabilities(image: np.ndarray) -> torch.Tensor:
     """The probabilities (10,) that the trained network gives to an image (28, 28) float32 in [0, 1]."""
     settings = params.load()
-    numerics.configure(settings.numerics)
     network = model.empty(settings.model, settings.hidden_units)
-    checkpoint.load("models/checkpoint.pt", network, settings.training())
-    with torch.no_grad():
-        return network(torch.from_numpy(image).reshape(1, model.INPUTS)).double().softmax(1)[0]
+    checkpoint.load("models/checkpoint.safetensors", network, settings.network())
+    with torch.no_grad(), numerics.arithmetic(settings.numerics, "cpu", images=1):
+        logits = network(torch.from_numpy(image).reshape(1, model.INPUTS))
+    return exact.softmax(logits)[0]
 
 
 def bars(values: torch.Tensor) -> str:

@@ -17,20 +17,35 @@ FOLDER = Path("data/raw")
 TRAIN_FILES = FOLDER / "train-images-idx3-ubyte", FOLDER / "train-labels-idx1-ubyte"
 TEST_FILES = FOLDER / "t10k-images-idx3-ubyte", FOLDER / "t10k-labels-idx1-ubyte"
 UINT8 = 0x08
-# MNIST: of the files that torchvision's mirrors serve, unpacked. digits: of what stages/lib/digits.py makes.
-SHA256 = {
-    "mnist": {
-        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    },
-    "digits": {
-        "train-images-idx3-ubyte": "b3311c0e6724600922db4e7e20de3905fac083cd7bd793b7d12727cbda09ae5b",
-        "train-labels-idx1-ubyte": "bd3edaa3a988280a3961d7c68a1df9acde2a3f3b377241ca8fcebd995127d8e8",
-        "t10k-images-idx3-ubyte": "492603b900387b09357b9ef3844ea4d381247f234fa152d5056b51ca25b23db9",
-        "t10k-labels-idx1-ubyte": "e6698ad083c2c36b514003f58a4da1112904c486bc4ed10f9f6ac2b47ee729c7",
-    },
+
+
+class Dataset(NamedTuple):
+    """The SHA-256 of a dataset's four IDX files, unpacked, and base URLs of mirrors that serve them."""
+
+    sha256: dict[str, str]
+    mirrors: tuple[str, ...] = ()
+
+
+# What `dataset` in params.yaml can name; one of your own needs an entry here and nothing else.
+DATASETS = {
+    "mnist": Dataset(
+        {
+            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+        # torchvision's; a test compares them, as importing them would take seconds.
+        mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+    ),
+    "digits": Dataset(  # no mirrors: stages/lib/digits.py makes them
+        {
+            "train-images-idx3-ubyte": "b3311c0e6724600922db4e7e20de3905fac083cd7bd793b7d12727cbda09ae5b",
+            "train-labels-idx1-ubyte": "bd3edaa3a988280a3961d7c68a1df9acde2a3f3b377241ca8fcebd995127d8e8",
+            "t10k-images-idx3-ubyte": "492603b900387b09357b9ef3844ea4d381247f234fa152d5056b51ca25b23db9",
+            "t10k-labels-idx1-ubyte": "e6698ad083c2c36b514003f58a4da1112904c486bc4ed10f9f6ac2b47ee729c7",
+        },
+    ),
 }
 
 
@@ -45,22 +60,29 @@ class Split(NamedTuple):
 
 
 def load_train(dataset: str) -> Split:
-    """Read the training images and labels of `mnist` (60,000) or `digits` (1,500) from data/raw."""
+    """Read the training images and labels from data/raw: 60,000 of `mnist`, 1,500 of `digits`."""
     return _load(dataset, TRAIN_FILES)
 
 
 def load_test(dataset: str) -> Split:
-    """Read the test images and labels of `mnist` (10,000) or `digits` (297) from data/raw."""
+    """Read the test images and labels from data/raw: 10,000 of `mnist`, 297 of `digits`."""
     return _load(dataset, TEST_FILES)
 
 
 def _load(dataset: str, paths: tuple[Path, Path]) -> Split:
-    arrays = []
-    for path in paths:
-        content = read(path)
-        verify(dataset, path.name, content)
-        arrays.append(decode_idx(content))
-    return Split(*arrays)
+    images, labels = (_read_idx(dataset, path) for path in paths)
+    if images.shape != (*labels.shape, 28, 28) or labels.max(initial=0) > 9:
+        raise PipelineError(
+            f"{dataset} does not fit the network: expected images of shape (n, 28, 28) and n labels from 0 to 9, "
+            f"found {images.shape} and {labels.shape}, labels up to {labels.max(initial=0)}"
+        )
+    return Split(images, labels)
+
+
+def _read_idx(dataset: str, path: Path) -> np.ndarray:
+    content = read(path)
+    verify(dataset, path.name, content, "run `make repair`")
+    return decode_idx(content)
 
 
 def read(path: Path) -> bytes:
@@ -73,16 +95,15 @@ def read(path: Path) -> bytes:
 
 def is_published(dataset: str, name: str, content: bytes) -> bool:
     """Whether `content` is the published file `name` of `dataset`, by its SHA-256."""
-    return hashlib.sha256(content).hexdigest() == SHA256[dataset][name]
+    return hashlib.sha256(content).hexdigest() == DATASETS[dataset].sha256[name]
 
 
-def verify(dataset: str, name: str, content: bytes) -> None:
-    """Raise PipelineError unless `content` is the published file `name` of `dataset`."""
+def verify(dataset: str, name: str, content: bytes, advice: str) -> None:
+    """Raise PipelineError, which ends with what to do, unless `content` is the published file `name` of `dataset`."""
     if not is_published(dataset, name, content):
         raise PipelineError(
-            f"{name} is not the one of {dataset}: expected SHA-256 {SHA256[dataset][name]}, "
-            f"found {hashlib.sha256(content).hexdigest()} in {len(content):,} bytes; "
-            "to get it anew, remove data/raw and run `dvc repro`"
+            f"{name} is not the one of {dataset}: expected SHA-256 {DATASETS[dataset].sha256[name]}, "
+            f"found {hashlib.sha256(content).hexdigest()} in {len(content):,} bytes; {advice}"
         )
 
 

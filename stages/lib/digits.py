@@ -1,6 +1,6 @@
 """The embedded dataset: scikit-learn's 1,797 handwritten 8 x 8 digits, enlarged to the size of MNIST's."""
 
-from stages.lib.data import encode_idx
+from stages.lib.data import DATASETS, encode_idx
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -17,9 +17,5 @@ def files() -> dict[str, bytes]:
     scaled = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     images = np.pad(scaled.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2)))
     labels = digits.target.astype(np.uint8)
-    return {
-        "train-images-idx3-ubyte": encode_idx(images[:TRAIN_IMAGES]),
-        "train-labels-idx1-ubyte": encode_idx(labels[:TRAIN_IMAGES]),
-        "t10k-images-idx3-ubyte": encode_idx(images[TRAIN_IMAGES:]),
-        "t10k-labels-idx1-ubyte": encode_idx(labels[TRAIN_IMAGES:]),
-    }
+    parts = images[:TRAIN_IMAGES], labels[:TRAIN_IMAGES], images[TRAIN_IMAGES:], labels[TRAIN_IMAGES:]
+    return dict(zip(DATASETS["digits"].sha256, map(encode_idx, parts), strict=True))

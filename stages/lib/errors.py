@@ -5,6 +5,7 @@ and keeps its traceback.
 """
 
 import io
+import os
 import sys
 from types import TracebackType
 
@@ -26,6 +27,10 @@ class UnreachableError(PipelineError):
     exit_status = 69
 
 
+class SilentError(PipelineError):
+    """The end of a worker of which another says why."""
+
+
 def short(value: object, length: int = 60) -> str:
     """A value found in somebody's file as a message can quote it: on one line, printable and not too long."""
     text = "nothing" if value in (None, "") else str(value)
@@ -35,11 +40,14 @@ def short(value: object, length: int = 60) -> str:
 
 def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Take the place of sys.excepthook."""
+    if isinstance(error, SilentError):
+        sys.exit(error.exit_status)
     if isinstance(error, PipelineError):
         print(f"\nerror: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     if isinstance(error, KeyboardInterrupt):
-        print("\ninterrupted", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # one of the workers of torchrun speaks for all
+            print("\ninterrupted", file=sys.stderr)
     elif isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] not in OURS:
         print(
             f"\nerror: {error} for {sys.executable}, the Python that this was started with; first "

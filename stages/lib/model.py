@@ -74,10 +74,13 @@ def empty(name: str, hidden_units: int) -> nn.Module:
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
     """Draw all parameters, layer by layer, weight before bias, from the distributions of nn.Linear.
 
-    Both are uniform within 1 / sqrt(inputs) of 0 (torch.nn.Linear.reset_parameters); here they come from `generator`.
+    Both are uniform within 1 / sqrt(inputs) of 0 (torch.nn.Linear.reset_parameters); here they come from `generator`,
+    which draws whole multiples of 2**-24 from 0 to 1, and are scaled by one operation at a time.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear):
-            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
             bound = 1 / math.sqrt(layer.in_features)
-            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+            for parameter in (layer.weight, layer.bias):
+                if parameter is not None:
+                    drawn = torch.rand(parameter.shape, generator=generator)
+                    parameter.data = drawn.mul_(2 * bound).sub_(bound)

@@ -4,6 +4,7 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from stages.lib.data import DATASETS
 from stages.lib.errors import PipelineError, short
 
 import yaml
@@ -17,17 +18,18 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    dataset: Literal["mnist", "digits"] = Field(description="mnist or digits")
+    dataset: Literal[*DATASETS] = Field(description=" or ".join(DATASETS))  # type: ignore[valid-type]
     seed: int = Field(ge=0, lt=2**63, description="a whole number from 0 to 2^63 - 1")
     model: Literal["sequential", "ordered", "module", "functional"] = Field(
         description="sequential, ordered, module or functional"
     )
     hidden_units: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")
     batch_size: int = Field(ge=1, le=60_000, description="a whole number from 1 to 60,000")
+    validation_images: int = Field(ge=0, lt=60_000, description="a whole number from 0 to 59,999")
     epochs: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")
     lr: float = Field(gt=0, le=1e38, description="a number above 0 and at most 1e38")  # float32 ends at 3.4e38
     momentum: float = Field(ge=0, lt=1, description="a number from 0 to below 1")
-    numerics: Literal["portable", "native"] = Field(description="portable or native")
+    numerics: Literal["exact", "native"] = Field(description="exact or native")
     device: Literal["cpu", "cuda", "mps"] = Field(description="cpu, cuda or mps")
     row_images: int = Field(ge=1, le=20, description="a whole number from 1 to 20")
     images_per_class: int = Field(ge=1, le=20, description="a whole number from 1 to 20")
@@ -37,17 +39,36 @@ class Params(BaseModel):
         """The settings that shape the initial weights."""
         return {"model": self.model, "hidden_units": self.hidden_units, "seed": self.seed}
 
+    def network(self) -> dict[str, str | int]:
+        """The settings without which trained weights can't be used."""
+        return {
+            "dataset": self.dataset,
+            "model": self.model,
+            "hidden_units": self.hidden_units,
+            "numerics": self.numerics,
+        }
+
     def training(self) -> dict[str, str | int | float]:
         """The settings that shape the trained weights."""
         return self.initial() | {
             "dataset": self.dataset,
             "batch_size": self.batch_size,
+            "validation_images": self.validation_images,
             "epochs": self.epochs,
             "lr": self.lr,
             "momentum": self.momentum,
             "numerics": self.numerics,
             "device": self.device,
         }
+
+    def training_images(self, total: int) -> int:
+        """How many of `total` images are left to train on; raises PipelineError if there are none."""
+        if self.validation_images >= total:
+            raise PipelineError(
+                f"validation_images: expected fewer than the {total:,} training images, found "
+                f"{self.validation_images:,}, which leaves none to train on; set it to {total // 6:,}, say"
+            )
+        return total - self.validation_images
 
 
 class _Loader(yaml.BaseLoader):

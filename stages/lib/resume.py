@@ -7,11 +7,12 @@ fingerprint of everything that shapes the training except its length, so it can 
 import hashlib
 import json
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, numerics, output
+from stages.lib import checkpoint, data, output, workers
 from stages.lib.errors import PipelineError
 
 import numpy as np
@@ -21,35 +22,48 @@ from torch import nn
 CODE = Path(__file__).parent.parent
 FOLDER = Path(".train_cache")
 KEPT = 8  # states of other trainings; the oldest go
+History = list[dict[str, float | None]]  # of each epoch, what was measured
+NUMBER = "tensor number"  # no name that a parameter would have
 
 
-def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:
-    """A hash of the settings except `epochs`, the bytes of `files`, the code that is loaded, and its versions."""
+def facts(settings: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+    """What shapes a training except its length: settings, the bytes of `files`, and the code that is loaded.
+
+    For `native` numerics also versions and processor, which round in their own ways; else a training may go on with
+    others.
+    """
     loaded = {Path(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}
-    code = sorted(path for path in loaded if path.is_relative_to(CODE))
-    parts = {
+    code = {path.relative_to(CODE).as_posix(): path for path in loaded if path.is_relative_to(CODE)}
+    found = {
         "settings": {key: value for key, value in settings.items() if key != "epochs"},
-        "files": [_sha256(path) for path in files],
-        "code": [_sha256(path) for path in code],
-        "versions": [sys.version, torch.__version__, np.__version__],
-        "processor": [torch.backends.cpu.get_cpu_capability(), *map(os.environ.get, numerics.PORTABLE)],
+        "data": [_sha256(data.read(path)) for path in files],
+        "code": {name: _sha256(data.read(path).replace(b"\r\n", b"\n")) for name, path in code.items()},
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    if settings["numerics"] == "native":
+        found["versions"] = [sys.version, torch.__version__, np.__version__]
+        found["processor"] = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    return found
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(data.read(path)).hexdigest()
+def fingerprint(facts: dict[str, Any]) -> str:
+    """A hash by which the state of a training is found."""
+    return _sha256(json.dumps(facts, sort_keys=True).encode())
 
 
-def save(key: str, network: nn.Module, optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
-    """Keep the state after len(losses) epochs, in place of an earlier one of the same training.
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def save(key: str, network: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
+    """Keep the state after len(history) epochs, in place of an earlier one of the same training.
 
     A state that can't be kept only costs time later: that is said in a line, and the training goes on.
     """
-    state = {"key": key, "losses": losses, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
-    content = checkpoint.encode(state)
+    if int(os.environ.get("LOCAL_RANK", 0)) != 0:  # of several workers, one on each machine
+        return
+    content = _encode({"history": history, "network": network.state_dict(), "optimizer": optimizer.state_dict()})
     try:
-        output.write_bytes(FOLDER / key, hashlib.sha256(content).digest() + content)
+        output.write_bytes(FOLDER / key, _digest(key, content) + content)
         _forget_old()
     except (PipelineError, OSError) as error:
         print(f"an interrupted training would start from the beginning: {error}")
@@ -61,33 +75,62 @@ def _forget_old() -> None:
         old.unlink(missing_ok=True)
 
 
-def restore(key: str, epochs: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> list[float]:
-    """Set network and optimizer to the state kept under `key`; returns the losses of its epochs.
+def restore(key: str, epochs: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> History:
+    """Set network and optimizer to the furthest state that a worker has kept under `key`; returns its history.
 
     Returns an empty list, and changes nothing, if there is none, if it is damaged or of another training, or if it
     went beyond `epochs`.
     """
-    path = FOLDER / key
-    if not path.exists():
+    state = _read(FOLDER / key, key)
+    if state is None or len(state["history"]) > epochs:
+        state = {"history": []}
+    lengths = workers.gathered(len(state["history"]))
+    if max(lengths) == 0:
         return []
-    state = _read(path, key)
-    if state is None:
-        print(f"{path} is damaged or of another training: training starts from the beginning")
-        return []
-    if len(state["losses"]) > epochs:
-        return []
+    state = workers.sent(state, source=lengths.index(max(lengths)))
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
-    print(f"training goes on after epoch {len(state['losses'])} of {epochs}")
-    return state["losses"]
+    if workers.rank() == 0:
+        print(f"training goes on after epoch {max(lengths)} of {epochs}")
+    return state["history"]
 
 
 def _read(path: Path, key: str) -> dict[str, Any] | None:
-    """The content that `save` wrote under `key`, or None if a byte of it is another."""
+    """The state that `save` wrote under `key`, or None if there is none or a byte of it is another."""
     try:
         file = path.read_bytes()
-        digest, content = file[:32], file[32:]
-        state = checkpoint.decode(content, path) if hashlib.sha256(content).digest() == digest else {}
-    except (PipelineError, OSError):
+    except FileNotFoundError:
         return None
-    return state if state.get("key") == key else None
+    except OSError:
+        file = b""
+    digest, content = file[:32], file[32:]
+    if _digest(key, content) == digest:
+        return _decode(content, path)
+    print(f"{path} is damaged or of another training: training starts from the beginning")
+    return None
+
+
+def _digest(key: str, content: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + content).digest()
+
+
+def _encode(state: dict[str, Any]) -> bytes:
+    """A nested state as a safetensors file: its tensors by number, and JSON with the numbers in their places."""
+    tensors: dict[str, torch.Tensor] = {}
+
+    def number(tensor: torch.Tensor) -> dict[str, str]:
+        tensors[str(len(tensors))] = tensor
+        return {NUMBER: str(len(tensors) - 1)}
+
+    text = json.dumps(state, default=number)
+    return checkpoint.encode(tensors, {"state": text})
+
+
+def _decode(content: bytes, name: str | Path) -> dict[str, Any]:
+    tensors, settings = checkpoint.decode(content, name)
+    state = json.loads(
+        settings["state"], object_hook=lambda found: tensors[found[NUMBER]] if NUMBER in found else found
+    )
+    optimizer = state["optimizer"]
+    optimizer["state"] = {int(index): values for index, values in optimizer["state"].items()}  # JSON made them text
+    return state

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import struct
 from contextlib import chdir
 from pathlib import Path
@@ -41,7 +42,7 @@ def test_idx_that_is_wrong_is_refused(content: bytes, expected: str) -> None:
 
 def test_a_file_changed_after_download_is_refused(small: Path, tmp_path: Path) -> None:
     (tmp_path / data.FOLDER).mkdir(parents=True)
-    for name in data.SHA256["digits"]:
+    for name in data.DATASETS["digits"].sha256:
         content = bytearray((small / data.FOLDER / name).read_bytes())
         content[-1] ^= name.startswith("train-labels")
         (tmp_path / data.FOLDER / name).write_bytes(content)
@@ -51,6 +52,25 @@ def test_a_file_changed_after_download_is_refused(small: Path, tmp_path: Path) -
             data.load_train("digits")
         with pytest.raises(PipelineError, match="t10k-images-idx3-ubyte is not the one of mnist"):
             data.load_test("mnist")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [((3, 28, 28), [1, 2, 26]), ((3, 28, 28), [1, 2]), ((3, 28, 27), [1, 2, 3]), ((3, 784), [1, 2, 3])],
+)
+def test_a_dataset_that_does_not_fit_the_network_is_refused(
+    images: tuple[int, ...], labels: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = [np.zeros(images, np.uint8), np.array(labels, np.uint8)]
+    contents = {path: data.encode_idx(array) for path, array in zip(data.TRAIN_FILES, arrays, strict=True)}
+    sha256 = {path.name: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
+    monkeypatch.setitem(data.DATASETS, "letters", data.Dataset(sha256))
+    with chdir(tmp_path):
+        data.FOLDER.mkdir(parents=True)
+        for path, content in contents.items():
+            path.write_bytes(content)
+        with pytest.raises(PipelineError, match=f"letters does not fit .* labels up to {max(labels)}"):
+            data.load_train("letters")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -23,6 +23,6 @@ def test_every_digit_is_enlarged_and_in_its_place() -> None:
 
 def test_the_files_are_the_pinned_ones() -> None:
     files = digits.files()
-    assert files.keys() == data.SHA256["digits"].keys()
+    assert files.keys() == data.DATASETS["digits"].sha256.keys()
     for name, content in files.items():
-        data.verify("digits", name, content)
+        assert data.is_published("digits", name, content)

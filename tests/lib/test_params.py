@@ -1,12 +1,14 @@
 from pathlib import Path
 
 from stages.lib import params
+from stages.lib.data import DATASETS
 from stages.lib.errors import PipelineError
 
 import pytest
 import yaml
 
 DEFAULTS = Path("params.yaml").read_text()
+LINES = len(DEFAULTS.splitlines())
 
 
 def load(folder: Path, text: str) -> params.Params:
@@ -59,7 +61,6 @@ def test_a_bad_value_is_named_with_what_is_allowed(tmp_path: Path, line: str, ex
         ("momentum: 0.0", "momentum: 1.0"),
         ("seed: 0", "seed: 9223372036854775808"),
         ("model: sequential", "model: Sequential"),
-        ("dataset: mnist", "dataset: cifar"),
         ("device: cpu", "device: gpu"),
     ],
 )
@@ -67,6 +68,13 @@ def test_out_of_range_is_refused(tmp_path: Path, old: str, new: str) -> None:
     assert old in DEFAULTS
     with pytest.raises(PipelineError, match=f"{new.split(':')[0]}: .* is not "):
         load(tmp_path, DEFAULTS.replace(old, new))
+
+
+def test_the_datasets_are_those_of_the_table(tmp_path: Path) -> None:
+    for dataset in DATASETS:
+        assert load(tmp_path, DEFAULTS.replace("dataset: mnist", f"dataset: {dataset}")).dataset == dataset
+    with pytest.raises(PipelineError, match=f"dataset: cifar is not {' or '.join(DATASETS)}"):
+        load(tmp_path, DEFAULTS.replace("dataset: mnist", "dataset: cifar"))
 
 
 def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
@@ -83,7 +91,7 @@ def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
         ("", "holds nothing"),
         ("- lr", r"holds \['lr'\]"),
         ("lr: [", "not readable as YAML"),
-        (DEFAULTS + "lr: 0.2\n", "line 14: lr is set twice"),
+        (DEFAULTS + "lr: 0.2\n", f"line {LINES + 1}: lr is set twice"),
         ("1: 2", "1 is not a setting;"),
         ("? [a]\n: 1", r"line 1: \['a'\] is not a setting's name"),
         ("x: &a 1\ny: *a", "expected no alias"),
@@ -101,8 +109,8 @@ def test_keys_set_twice_are_named_with_the_other_problems_and_the_file_s_own_nam
         params.load(tmp_path / "other.yaml")
     assert str(caught.value).splitlines() == [
         f"{tmp_path}/other.yaml has settings that can't be used:",
-        "  line 14: seed is set twice; keep one of the lines",
-        "  line 15: epochs is set twice; keep one of the lines",
+        f"  line {LINES + 1}: seed is set twice; keep one of the lines",
+        f"  line {LINES + 2}: epochs is set twice; keep one of the lines",
         "  lr is missing; expected a number above 0 and at most 1e38",
         "  LR is not a setting; did you mean lr?",
     ]

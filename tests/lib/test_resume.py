@@ -1,4 +1,8 @@
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
@@ -7,8 +11,15 @@ from stages.lib import resume
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD, Adam
 
-SETTINGS = {"lr": 0.1, "momentum": 0.5, "epochs": 3}
+SETTINGS = {"lr": 0.1, "momentum": 0.5, "epochs": 3, "numerics": "portable"}
+OPTIMIZERS = {
+    "SGD": lambda parameters: SGD(parameters, lr=0.1),
+    "SGD with momentum": lambda parameters: SGD(parameters, lr=0.1, momentum=0.5, weight_decay=0.1),
+    "Adam": lambda parameters: Adam(parameters, lr=0.1, betas=(0.8, 0.99), amsgrad=True),
+    "groups": lambda parameters: SGD([{"params": [each], "lr": 0.1 / each.ndim} for each in parameters], momentum=0.5),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -17,27 +28,40 @@ def folder(tmp_path: Path):
         yield tmp_path
 
 
-def training() -> tuple[nn.Module, torch.optim.Optimizer]:
-    """A network after one step with momentum, so that the optimizer has a state."""
+def training(name: str = "SGD with momentum", steps: int = 1) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A network after some steps, so that the optimizer has a state."""
     network = nn.Linear(3, 2)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5)
-    network(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
+    optimizer = OPTIMIZERS[name](network.parameters())
+    for _ in range(steps):
+        step(network, optimizer)
     return network, optimizer
 
 
 def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     optimizer.zero_grad()
-    network(torch.ones(1, 3)).sum().backward()
+    network(torch.tensor([[0.1, 0.2, 0.3]])).square().sum().backward()
     optimizer.step()
     return [parameter.detach().clone() for parameter in network.parameters()]
 
 
-def test_the_next_step_is_the_same_after_restoring() -> None:
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_next_steps_are_the_same_after_restoring(name: str, steps: int) -> None:
+    saved, restored = training(name, 2), training(name, steps)
+    losses = [0.1 + 0.2, 5e-324]
+    resume.save("key", *saved, losses)
+    assert resume.restore("key", 3, *restored) == losses
+    for _ in range(3):
+        assert all(torch.equal(*pair) for pair in zip(step(*saved), step(*restored), strict=True))
+
+
+def test_entries_of_an_optimizer_that_are_no_tensors_come_back() -> None:
     saved, restored = training(), training()
-    resume.save("key", *saved, [0.5, 0.4])
-    assert resume.restore("key", 3, *restored) == [0.5, 0.4]
-    assert all(torch.equal(*pair) for pair in zip(step(*saved), step(*restored), strict=True))
+    kept = {"momentum_buffer": None, "count": 3, "mean": 0.1, "inner": [{"sum": torch.ones(2)}]}
+    saved[1].load_state_dict(saved[1].state_dict() | {"state": {0: kept}})
+    resume.save("key", *saved, [0.5])
+    resume.restore("key", 3, *restored)
+    assert str(restored[1].state_dict()) == str(saved[1].state_dict())
 
 
 def test_nothing_kept_or_too_many_epochs_is_a_start_from_the_beginning() -> None:
@@ -88,21 +112,51 @@ def test_old_states_go() -> None:
     assert kept == {"key0", *(f"key{index}" for index in range(resume.KEPT + 3)[-resume.KEPT + 1 :])}
 
 
-def test_the_fingerprint_depends_on_all_but_the_number_of_epochs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def key(folder: Path) -> Callable[..., str]:
+    """The fingerprint of a training on the file `data`, which holds an a, with changed settings."""
     (folder / "data").write_bytes(b"a")
-    key = resume.fingerprint(SETTINGS, [Path("data")])
-    assert resume.fingerprint(SETTINGS | {"epochs": 9}, [Path("data")]) == key
-    assert resume.fingerprint(SETTINGS | {"lr": 0.2}, [Path("data")]) != key
-    (folder / "data").write_bytes(b"b")
-    assert resume.fingerprint(SETTINGS, [Path("data")]) != key
-    (folder / "data").write_bytes(b"a")
-    assert resume.fingerprint(SETTINGS, [Path("data")]) == key
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "__version__", "0.4")
-        assert resume.fingerprint(SETTINGS, [Path("data")]) != key
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
-        assert resume.fingerprint(SETTINGS, [Path("data")]) != key
-    read = resume.data.read
-    monkeypatch.setattr(resume.data, "read", lambda path: read(path) + (b"#" if path.name == "resume.py" else b""))
-    assert resume.fingerprint(SETTINGS, [Path("data")]) != key
+    return lambda **changes: resume.fingerprint(SETTINGS | changes, [Path("data")])
+
+
+def test_the_fingerprint_depends_on_settings_but_for_epochs_and_on_files(key: Callable[..., str]) -> None:
+    before = key()
+    assert key(epochs=9) == before
+    assert key(lr=0.2) != before
+    Path("data").write_bytes(b"b")
+    assert key() != before
+    Path("data").write_bytes(b"a")
+    assert key() == before
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (torch, "__version__", "0.4"),
+        (torch.backends.cpu, "get_cpu_capability", lambda: "another"),
+        (resume.np, "__version__", "0.4"),
+        (resume.platform, "machine", lambda: "arm64"),
+        (resume.sys, "version", "3.99"),
+    ],
+)
+def test_only_native_numerics_depend_on_versions_and_processor(
+    module: object, name: str, value: object, key: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, native = key(), key(numerics="native")
+    monkeypatch.setattr(module, name, value)
+    assert key() == before
+    assert key(numerics="native") != native
+
+
+def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_line_ends(folder: Path) -> None:
+    def fingerprint(name: str, change: Callable[[bytes], bytes]) -> str:
+        copy = folder / name
+        shutil.copytree(resume.CODE, copy / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        for path in copy.rglob("*.py"):
+            path.write_bytes(change(path.read_bytes()))
+        code = f"from stages.lib import resume; print(resume.fingerprint({SETTINGS}, []))"
+        return subprocess.check_output([sys.executable, "-c", code], cwd=copy, text=True)
+
+    one = fingerprint("one", lambda content: content)
+    assert fingerprint("a folder", lambda content: content.replace(b"\n", b"\r\n")) == one
+    assert fingerprint("another", lambda content: content + b"#") != one

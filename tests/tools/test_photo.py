@@ -153,7 +153,7 @@ def test_predictions_agree_with_those_of_the_original_images(variant, trained, t
     images = data.load_test("mnist").images[:100]
     settings = params.load()
     network = model.empty(settings.model, settings.hidden_units)
-    checkpoint.load("models/checkpoint.pt", network, settings.training())
+    checkpoint.load("models/checkpoint.safetensors", network, settings.training())
     prepared = np.stack([seen(VARIANTS[variant](Image.fromarray(image)), tmp_path) for image in images])
     originals = torch.from_numpy(images.astype(np.float32) / 255)
     predicted = [network(batch.flatten(1)).argmax(1) for batch in (originals, torch.from_numpy(prepared))]

@@ -1,0 +1,133 @@
+"""The workers that train together: this process alone, or all that torchrun has started, on one machine or several.
+
+Each takes its share of every batch. What must be the same for all, they agree on here: the largest magnitude of a
+matrix, sums, and the state from which they go on. Exact sums don't depend on who adds what, so results don't either.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from stages.lib.errors import PipelineError, SilentError
+
+import torch
+import torch.distributed as dist
+
+TIMEOUT = timedelta(minutes=5)  # after which a worker that the others wait for counts as lost
+_group: dist.Store | None = None
+
+
+@contextmanager
+def joined(device: str = "cpu") -> Iterator[None]:
+    """Work together with the others if torchrun has started this process, else alone; with one GPU each on `cuda`.
+
+    An error that all workers run into is told by the first of them only.
+    """
+    global _group
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield
+        return
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    store, rank, workers = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    backend = "nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=workers)
+    _group = store
+    try:
+        yield
+    except PipelineError:
+        if store.add("failures", 1) > 1:
+            raise SilentError from None
+        raise
+    finally:
+        _group = None
+        dist.destroy_process_group()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within it, this worker trains a network of its own."""
+    global _group
+    group, _group = _group, None
+    try:
+        yield
+    finally:
+        _group = group
+
+
+def size() -> int:
+    """How many workers there are."""
+    return 1 if _group is None else dist.get_world_size()
+
+
+def rank() -> int:
+    """The number of this worker, from 0."""
+    return 0 if _group is None else dist.get_rank()
+
+
+def share(batch: torch.Tensor) -> torch.Tensor:
+    """This worker's part of the indices of a batch; it is empty if there are more workers than images."""
+    return batch if _group is None else batch.tensor_split(size())[rank()]
+
+
+def largest(value: float) -> float:
+    """The largest value of all workers; infinity if one of them is NaN."""
+    if _group is None:
+        return value
+    shared = torch.tensor(math.inf if math.isnan(value) else value, dtype=torch.float64, device=_device())
+    _together(dist.all_reduce, shared, dist.ReduceOp.MAX)
+    return shared.item()
+
+
+def total(*values: Any) -> tuple[Any, ...]:
+    """The sums of float64 tensors and numbers over all workers, sent as one message."""
+    if _group is None:
+        return values
+    parts = [torch.as_tensor(value, dtype=torch.float64, device=_device()) for value in values]
+    message = torch.cat([part.flatten() for part in parts])
+    _together(dist.all_reduce, message)
+    sums = message.split([part.numel() for part in parts])
+    return tuple(value.view(part.shape) for value, part in zip(sums, parts, strict=True))
+
+
+def gathered(value: Any) -> list[Any]:
+    """What each worker has, in their order, for all of them."""
+    if _group is None:
+        return [value]
+    values = [None] * size()
+    _together(dist.all_gather_object, values, value)
+    return values
+
+
+def sent(value: Any, source: int) -> Any:
+    """What worker number `source` has, for all of them."""
+    if _group is None:
+        return value
+    values = [value]
+    _together(dist.broadcast_object_list, values, source)
+    return values[0]
+
+
+def agree(facts: dict[str, Any]) -> None:
+    """Raise PipelineError, naming the facts, unless all workers have the same."""
+    different = [name for name in facts if any(other.get(name) != facts[name] for other in gathered(facts))]
+    if different:
+        raise PipelineError(
+            f"the workers differ in their {' and '.join(different)}; "
+            "all must have the same commit checked out, the same params.yaml and the results of `dvc repro build`"
+        )
+
+
+def _device() -> str:
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"
+
+
+def _together(operation: Any, *arguments: Any) -> None:
+    """Raise SilentError if another worker is gone: it, or torchrun, has said why."""
+    try:
+        operation(*arguments)
+    except (RuntimeError, dist.DistError):
+        raise SilentError from None
