@@ -14,7 +14,7 @@ ifneq ($(shell exec 2>/dev/null; .venv/bin/python -c 'import dvc; print(open("$(
 CLEAR := --clear
 endif
 
-.PHONY: run repro repair test verify verify-cpus report predict experiments compare sweep s3 bench
+.PHONY: run repro repair test verify report predict experiments compare sweep s3 bench
 
 run: $(READY) $(PAGE)  # the pipeline on MNIST; on the embedded digits if no mirror can be reached
 	python -m tools.repair
@@ -37,9 +37,6 @@ test: $(READY)  # all tests; those of the real MNIST need MNIST_MIRROR or a fini
 verify: $(READY)  # run everything again and compare each result with the recorded one
 	python -m tools.repair
 	python -m tools.verify
-
-verify-cpus: $(READY)  # the same on emulated processors, on the digits; CPUS="Haswell EPYC-Rome" names others
-	python -m tools.verify_cpus $(CPUS)
 
 report: $(READY)  # what changed since BASE, in Markdown: metrics and settings
 	dvc metrics diff --md $(BASE)

@@ -50,7 +50,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("number.sh").write_text(NUMBER)
         Path("folder.sh").write_text(FOLDER)
         shell("git init -q && dvc init -q && echo /log >> .gitignore && dvc repro -q && git add --all")
-        shell("git -c user.name=a -c user.email=a@localhost -c commit.gpgsign=false commit -qm Results")
+        shell("git commit -qm Results")
     return folder
 
 
@@ -132,7 +132,7 @@ def test_a_lock_that_was_cut_short_is_replaced_and_kept(
 
 
 def test_a_lock_that_was_never_committed_is_only_put_aside(project: Path) -> None:
-    shell("git rm -q --cached dvc.lock && git -c user.name=a -c user.email=a@localhost commit -qm Forget")
+    shell("git rm -q --cached dvc.lock && git commit -qm Forget")
     Path("dvc.lock").write_text("schem")
     repair.main()
     assert not Path("dvc.lock").exists()

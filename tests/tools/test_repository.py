@@ -13,7 +13,7 @@ def shell(command: str) -> None:
     subprocess.run(command, shell=True, check=True)
 
 
-COMMIT = "git add -A && git -c user.name=a -c user.email=a@localhost -c commit.gpgsign=false commit -qm 'A commit'"
+COMMIT = "git add -A && git commit -qm 'A commit'"
 
 
 @pytest.mark.parametrize("folder", [".", "courses/é 1/mnist"])
@@ -29,6 +29,7 @@ def test_a_committed_file_is_found_by_its_path_in_the_project(
     Path("dvc.lock").write_bytes(b"another\n")
     assert repository.committed("dvc.lock") == b"schema\n"
     assert repository.committed("sweep/dvc.lock") is None
+    assert repository.prefix() == ("" if folder == "." else f"{folder}/")
 
 
 def test_another_project_s_repository_around_this_one_has_nothing_of_it(

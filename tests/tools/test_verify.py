@@ -45,7 +45,7 @@ def shell(command: str) -> None:
 
 
 def commit() -> None:
-    shell("git add --all && git -c user.name=a -c user.email=a@localhost commit -qm 'Change'")
+    shell("git add --all && git commit -qm 'Change'")
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_versions_are_named_where_something_differs(project: Path, monkeypatch: 
 
 
 def test_a_commit_without_results_has_nothing_to_compare_with(project: Path) -> None:
-    shell("git rm -q --cached dvc.lock && git -c user.name=a -c user.email=a@localhost commit -qm Forget")
+    shell("git rm -q --cached dvc.lock && git commit -qm Forget")
     with pytest.raises(PipelineError, match=r"the last commit has no dvc.lock to compare with"):
         verify.main()
 
