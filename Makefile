@@ -39,8 +39,10 @@ verify: $(READY)  # run everything again and compare each result with the record
 	python -m tools.verify
 
 report: $(READY)  # what changed since BASE, in Markdown: metrics and settings
-	dvc metrics diff --md $(BASE)
-	dvc params diff --md $(BASE)
+	@git rev-parse --verify HEAD > /dev/null
+	@if git cat-file -e "$(BASE)^{commit}" 2> /dev/null; then \
+	  dvc metrics diff --md "$(BASE)" && dvc params diff --md "$(BASE)"; \
+	else echo "There is no commit $(BASE) here (a first or a forced push, a short history): nothing to compare with"; fi
 
 predict: $(READY)  # what the trained network says of your own picture: make predict IMAGE=photo.png
 	python -m tools.predict "$$IMAGE"
@@ -69,7 +71,7 @@ bench/.venv/ready: bench/requirements.txt
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version}")'
 	@echo "Setting up .venv with all that requirements.txt names: gigabytes, and minutes"
-	$(PYTHON) -m venv $(CLEAR) .venv
+	$(PYTHON) -m venv .venv $(CLEAR)
 	python -m pip install --quiet --requirement requirements.txt
 	python -m tools.page
 	@echo "$(CURDIR)" > $@

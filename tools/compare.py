@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from stages.lib import tables
 from stages.lib.errors import PipelineError
+from tools import repository
 
 import dvc.api
 import pandas
@@ -32,8 +33,10 @@ class Comparison(NamedTuple):
 
 def read(revision: str) -> pandas.DataFrame:
     """The predictions of a revision; raises PipelineError if there are none."""
+    here = revision == "workspace"
     try:
-        content = dvc.api.read(PREDICTIONS, rev=None if revision == "workspace" else revision, mode="rb")
+        path = PREDICTIONS if here else repository.prefix() + PREDICTIONS
+        content = dvc.api.read(path, rev=None if here else revision, mode="rb")
     except SCMError:
         raise PipelineError(
             f"{revision!r} is not a commit, branch or experiment here; `dvc exp show` and `git log` list them, "

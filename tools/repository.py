@@ -1,6 +1,7 @@
 """The project's Git repository: the one place that asks Git, which may have the project as a folder of a larger one."""
 
 import os
+import re
 import subprocess
 
 from stages.lib.errors import PipelineError
@@ -32,7 +33,12 @@ def commit() -> str:
     return git("rev-parse", "--verify", "--short", "HEAD").decode().strip()
 
 
+def prefix() -> str:
+    """Where the project lies in the repository: empty, or the path of a folder with a slash at its end."""
+    return git("rev-parse", "--show-prefix").decode().removesuffix("\n")
+
+
 def committed(path: str) -> bytes | None:
     """A file as the last commit has it, or None if there is no such file; `path` counts from this folder."""
     header, _, content = git("cat-file", "--batch", asked=f"HEAD:./{path}\n").partition(b"\n")
-    return None if header.endswith(b" missing") else content[:-1]
+    return content[:-1] if re.fullmatch(rb"[0-9a-f]+ blob \d+", header) else None
