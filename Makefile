@@ -14,7 +14,7 @@ ifneq ($(shell exec 2>/dev/null; .venv/bin/python -c 'import dvc; print(open("$(
 CLEAR := --clear
 endif
 
-.PHONY: run repro repair test verify report predict experiments compare sweep s3 bench
+.PHONY: run repro repair test verify report predict plots experiments compare sweep s3 bench
 
 run: $(READY) $(PAGE)  # the pipeline on MNIST; on the embedded digits if no mirror can be reached
 	python -m tools.repair
@@ -47,7 +47,12 @@ report: $(READY)  # what changed since BASE, in Markdown: metrics and settings
 predict: $(READY)  # what the trained network says of your own picture: make predict IMAGE=photo.png
 	python -m tools.predict "$$IMAGE"
 
+plots: $(READY) $(PAGE)  # all charts and pictures on one page
+	dvc plots show
+
 experiments: $(READY)  # the experiments' results and the settings in which they differ
+	@[ -n "$$(dvc exp list --name-only)" ] || \
+	  echo "No experiment started from this commit; those of earlier ones: dvc exp show --all-commits"
 	dvc exp show --only-changed --drop '.*/|accuracy_|correct|error_rate|State|Executor' --keep 'accuracy$$|loss$$'
 
 sweep: $(READY)  # a grid of settings with several seeds, and which is best: sweep/answer.md
@@ -76,5 +81,6 @@ $(READY): requirements.txt
 	python -m tools.page
 	@echo "$(CURDIR)" > $@
 
-$(PAGE): tools/page.html tools/page.py params.yaml | $(READY)  # of `dvc plots show`
+# Of `dvc plots show`; it names the last commit, each of which adds a line to this file of Git's.
+$(PAGE): tools/page.html tools/page.py $(wildcard $(shell git rev-parse --git-path logs/HEAD 2>/dev/null)) | $(READY)
 	python -m tools.page

@@ -79,5 +79,19 @@ def test_a_report_tells_what_changed(project: Project) -> None:
 
 
 @pytest.mark.slow
+def test_no_experiments_are_explained(project: Project) -> None:
+    assert project.run("make", "--silent", "experiments").startswith("No experiment started from this commit")
+
+
+@pytest.mark.slow
+def test_the_page_names_the_last_commit_that_make_has_seen(project: Project) -> None:
+    for message in ("one", "two"):
+        project.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
+        project.run("make", "--silent", ".dvc/page.html")
+        commit = project.run("git", "rev-parse", "--short", "HEAD").strip()
+        assert f'const COMMIT = "{commit}";' in project.read(".dvc/page.html").decode()
+
+
+@pytest.mark.slow
 def test_modules_are_found_whatever_python_s_safe_path_says(project: Project) -> None:
     assert "repair: nothing is damaged" in project.run("make", "--silent", "repair", PYTHONSAFEPATH="1")
