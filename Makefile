@@ -75,7 +75,7 @@ bench/.venv/ready: bench/requirements.txt
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version}")'
-	@echo "Setting up .venv with all that requirements.txt names: gigabytes, and minutes"
+	@echo "Setting up .venv with all that requirements.txt names: gigabytes, and minutes" >&2
 	$(PYTHON) -m venv .venv $(CLEAR)
 	python -m pip install --quiet --requirement requirements.txt
 	python -m tools.page
