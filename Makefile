@@ -6,15 +6,27 @@ PAGE := .dvc/page.html
 # Named, as macOS's make would else start programs by its own PATH.
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport PYTHONSAFEPATH  # with it Python finds no module of this folder
 
-.PHONY: run repro test verify verify-cpus report predict experiments compare sweep s3 bench
+# The environment holds its own path and needs its Python: if one of them has changed, it is made anew.
+ifneq ($(shell exec 2>/dev/null; .venv/bin/python -c 'import dvc; print(open("$(READY)").read().strip())'),$(CURDIR))
+.PHONY: $(READY)
+CLEAR := --clear
+endif
+
+.PHONY: run repro repair test verify report predict plots experiments compare sweep s3 bench
 
 run: $(READY) $(PAGE)  # the pipeline on MNIST; on the embedded digits if no mirror can be reached
+	python -m tools.repair
 	python -m tools.run
 
 repro: $(READY) $(PAGE)  # the pipeline on MNIST, or an error; bad settings are refused even if no stage has to run
 	python -m stages.lib.params
+	python -m tools.repair
 	dvc repro
+
+repair: $(READY)  # put damaged files of the cache aside, and mend what a kill leaves of dvc.lock
+	python -m tools.repair
 
 test: $(READY)  # all tests; those of the real MNIST need MNIST_MIRROR or a finished data/raw
 	ruff check
@@ -23,19 +35,24 @@ test: $(READY)  # all tests; those of the real MNIST need MNIST_MIRROR or a fini
 	pytest
 
 verify: $(READY)  # run everything again and compare each result with the recorded one
+	python -m tools.repair
 	python -m tools.verify
 
-verify-cpus: $(READY)  # the same on emulated processors, on the digits; CPUS="Haswell EPYC-Rome" names others
-	python -m tools.verify_cpus $(CPUS)
-
 report: $(READY)  # what changed since BASE, in Markdown: metrics and settings
-	dvc metrics diff --md $(BASE)
-	dvc params diff --md $(BASE)
+	@git rev-parse --verify HEAD > /dev/null
+	@if git cat-file -e "$(BASE)^{commit}" 2> /dev/null; then \
+	  dvc metrics diff --md "$(BASE)" && dvc params diff --md "$(BASE)"; \
+	else echo "There is no commit $(BASE) here (a first or a forced push, a short history): nothing to compare with"; fi
 
 predict: $(READY)  # what the trained network says of your own picture: make predict IMAGE=photo.png
 	python -m tools.predict "$$IMAGE"
 
+plots: $(READY) $(PAGE)  # all charts and pictures on one page
+	dvc plots show
+
 experiments: $(READY)  # the experiments' results and the settings in which they differ
+	@[ -n "$$(dvc exp list --name-only)" ] || \
+	  echo "No experiment started from this commit; those of earlier ones: dvc exp show --all-commits"
 	dvc exp show --only-changed --drop '.*/|accuracy_|correct|error_rate|State|Executor' --keep 'accuracy$$|loss$$'
 
 sweep: $(READY)  # a grid of settings with several seeds, and which is best: sweep/answer.md
@@ -58,11 +75,12 @@ bench/.venv/ready: bench/requirements.txt
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version}")'
-	$(PYTHON) -m venv .venv
+	@echo "Setting up .venv with all that requirements.txt names: gigabytes, and minutes" >&2
+	$(PYTHON) -m venv .venv $(CLEAR)
 	python -m pip install --quiet --requirement requirements.txt
-	install -m 755 tools/dvc .venv/bin/dvc
 	python -m tools.page
-	touch $@
+	@echo "$(CURDIR)" > $@
 
-$(PAGE): tools/page.html tools/page.py params.yaml | $(READY)  # of `dvc plots show`
+# Of `dvc plots show`; it names the last commit, each of which adds a line to this file of Git's.
+$(PAGE): tools/page.html tools/page.py $(wildcard $(shell git rev-parse --git-path logs/HEAD 2>/dev/null)) | $(READY)
 	python -m tools.page

@@ -8,8 +8,8 @@ from contextlib import chdir
 from pathlib import Path
 
 from stages.lib import data, mirrors
+from tests import replica
 from tests.project import ROOT, run
-from tools import replica
 
 import numpy as np
 import pytest

@@ -6,10 +6,21 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from tools import replica
+from tests import replica
 
 import yaml
 
+# A scratch repository is not signed, hooked or made from a template as its user's Git configuration may ask.
+GIT = {
+    "commit.gpgsign": "false",
+    "core.hooksPath": os.devnull,
+    "init.templateDir": "",
+    "user.name": "test",
+    "user.email": "test@localhost",
+}
+os.environ["GIT_CONFIG_COUNT"] = str(len(GIT))
+for number, (key, value) in enumerate(GIT.items()):
+    os.environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
 ROOT = Path(__file__).parent.parent
 # The tests' own Python first, so that the stages run under it.
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -42,7 +53,7 @@ class Project:
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", message)
+        self.run("git", "commit", "-qm", message)
 
     def run(self, *command: str, status: int | None = 0, **environment: str) -> str:
         """The output, stdout and stderr together, of a command that must end with `status` (None: not 0)."""

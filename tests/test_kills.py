@@ -131,6 +131,7 @@ def test_dvc_killed_at_any_moment(tmp_path: Path) -> None:
         with suppress(ProcessLookupError):
             kill_it(process.pid, how)
         process.wait()
+        project.run("python", "-m", "tools.repair")
         project.run("dvc", "repro")
         told = f"seed {SEED}, kill {kill}: {kill_it.__name__} {how.name} at {moment:.0%}"
         assert {path: results(tmp_path).get(path) for path in expected} == expected, told

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from tests.project import ROOT
-from tools import promise
 
 import numpy as np
 import pandas
@@ -26,7 +25,11 @@ def test_the_loss_follows_the_notebook_s_fresh_table(trained: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_end_is_within_the_band_of_20_seeds(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(trained)
-    assert [name for name, value in promise.metrics().items() if not promise.within(name, value)] == []
-    assert json.loads(Path("metrics/model.json").read_text())["parameters"] == 15_910
+def test_the_end_is_within_the_band_of_20_seeds(trained: Path) -> None:
+    test = json.loads((trained / "metrics/test.json").read_text())
+    train_loss = pandas.read_csv(trained / "plots/loss.csv")["train_loss"].iloc[-1]
+    # Mean and standard deviation; as they are of 20 seeds themselves, a right run is 4 away once in about 1,000.
+    assert train_loss == pytest.approx(0.2059, abs=4 * 0.0035)
+    assert test["accuracy"] == pytest.approx(0.9402, abs=4 * 0.0017)
+    assert test["loss"] == pytest.approx(0.2067, abs=4 * 0.0051)
+    assert json.loads((trained / "metrics/model.json").read_text())["parameters"] == 15_910

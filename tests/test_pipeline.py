@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from stages.lib import data, digits
+from tests import replica
 from tests.project import ENVIRONMENT, Project
-from tools import replica
 
 import pytest
 import yaml

@@ -32,8 +32,7 @@ def results(digits: Path, tmp_path: Path) -> Path:
 
 
 def commit(folder: Path) -> None:
-    author = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    run("git", *author, "commit", "--quiet", "--all", "--message", "More", cwd=folder)
+    run("git", "commit", "--quiet", "--all", "--message", "More", cwd=folder)
 
 
 def push_and_pull(results: Path, clone: Path) -> None:

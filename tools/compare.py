@@ -6,16 +6,17 @@ one is right, is it as often the one as the other?
 """
 
 import sys
+from math import comb
 from typing import NamedTuple
 
 from stages.lib import tables
 from stages.lib.errors import PipelineError
+from tools import repository
 
 import dvc.api
 import pandas
 from dvc.exceptions import DvcException
 from dvc.scm import SCMError
-from scipy.stats import binomtest
 
 PREDICTIONS = "plots/predictions.csv"
 LEVEL = 0.05
@@ -32,8 +33,10 @@ class Comparison(NamedTuple):
 
 def read(revision: str) -> pandas.DataFrame:
     """The predictions of a revision; raises PipelineError if there are none."""
+    here = revision == "workspace"
     try:
-        content = dvc.api.read(PREDICTIONS, rev=None if revision == "workspace" else revision, mode="rb")
+        path = PREDICTIONS if here else repository.prefix() + PREDICTIONS
+        content = dvc.api.read(path, rev=None if here else revision, mode="rb")
     except SCMError:
         raise PipelineError(
             f"{revision!r} is not a commit, branch or experiment here; `dvc exp show` and `git log` list them, "
@@ -44,6 +47,15 @@ def read(revision: str) -> pandas.DataFrame:
             f"the files here lack the {PREDICTIONS} of {revision}; run `dvc repro` there, or `dvc pull` if it is shared"
         ) from None
     return tables.parse(content, f"{PREDICTIONS} of {revision}", ["index", "actual", "predicted"])
+
+
+def mcnemar(alone: tuple[int, int]) -> float:
+    """The two-sided p-value of the exact test (McNemar 1947): as uneven or more, were either as likely as the other.
+
+    `alone`: how many images each got right alone. Computed in integers, so the same everywhere.
+    """
+    n = sum(alone)
+    return min(1.0, 2 * sum(comb(n, k) for k in range(min(alone) + 1)) / 2**n)
 
 
 def compare(first: pandas.DataFrame, second: pandas.DataFrame) -> Comparison:
@@ -58,8 +70,7 @@ def compare(first: pandas.DataFrame, second: pandas.DataFrame) -> Comparison:
     right_first = first["predicted"] == first["actual"]
     right_second = second["predicted"] == second["actual"]
     alone = int((right_first & ~right_second).sum()), int((right_second & ~right_first).sum())
-    p_value = float(binomtest(alone[0], sum(alone)).pvalue) if sum(alone) else 1.0
-    return Comparison(len(first), (int(right_first.sum()), int(right_second.sum())), alone, p_value)
+    return Comparison(len(first), (int(right_first.sum()), int(right_second.sum())), alone, mcnemar(alone))
 
 
 def report(names: tuple[str, str], result: Comparison) -> str:

@@ -1,11 +1,16 @@
-"""The outputs of the pipeline and their MD5: what a dvc.lock records, and what the files here have."""
+"""The outputs of the pipeline: what a dvc.lock records of them, what the files here are, and where two differ."""
 
 import hashlib
 import json
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
+from tools import repository
+
 import yaml
+from dvc.repo import Repo
+from PIL import Image, UnidentifiedImageError
 
 
 def recorded(lock: str) -> dict[str, str]:
@@ -16,20 +21,80 @@ def recorded(lock: str) -> dict[str, str]:
 
 def found(paths: Iterable[str], root: Path) -> dict[str, str]:
     """The MD5 of those outputs that are under `root`, read from the files and not from DVC's memory of them."""
-    return {path: md5(root / path) for path in paths if (root / path).exists()}
+    return {path: hash_of(root / path) for path in paths if (root / path).exists()}
 
 
-def md5(path: Path) -> str:
+def hash_of(path: Path) -> str:
     """The MD5 of a file; of a folder that of DVC's list of its files, with the suffix .dir."""
-    if not path.is_dir():
-        return md5_of(path.read_bytes())
-    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-    files = [{"md5": md5(path / name), "relpath": name} for name in names]
-    return md5_of(json.dumps(files).encode()) + ".dir"
+    return f"{md5_of(listing(path))}.dir" if path.is_dir() else md5_of(path.read_bytes())
+
+
+def listing(folder: Path) -> bytes:
+    """DVC's list of the files in a folder, as its cache has it."""
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    return json.dumps([{"md5": hash_of(folder / name), "relpath": name} for name in names]).encode()
+
+
+def listed(content: bytes) -> dict[str, str]:
+    """The MD5 of each file by its path in the folder, from DVC's list of them."""
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(content)}
 
 
 def md5_of(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def first_difference(expected: bytes, found: bytes) -> str:
+    """Where two files that differ do so first: the line if they are text, else the byte."""
+    unequal = (i for i, (one, other) in enumerate(zip(expected, found, strict=False)) if one != other)
+    position = next(unequal, min(len(expected), len(found)))
+    try:
+        lines = [content.decode().splitlines() for content in (expected, found)]
+    except UnicodeDecodeError:
+        before, now = (content[position : position + 1].hex() or "the end" for content in (expected, found))
+        return f"byte {position:,} of {len(expected):,} should be {before}, is {now}"
+    line = expected.count(b"\n", 0, position)
+    before, now = ((text[line : line + 1] or ["the end"])[0] for text in lines)
+    return f"line {line + 1} should be `{before}`, is `{now}`"
+
+
+def content(path: Path, md5: str) -> bytes | None:
+    """The recorded file, or list of a folder: from DVC's cache, else what the last commit has at `path`, else None."""
+    stored = Path(Repo().cache.local.oid_to_path(md5))
+    found = stored.read_bytes() if stored.exists() else repository.committed(path.as_posix())
+    return found if found is not None and md5_of(found) == md5.removesuffix(".dir") else None
+
+
+def pixels(png: bytes) -> tuple[str, tuple[int, int], bytes] | None:
+    """The mode, size and decoded pixels of a picture; None of what is none."""
+    try:
+        with Image.open(BytesIO(png)) as image:
+            return image.mode, image.size, image.tobytes()
+    except UnidentifiedImageError:
+        return None
+
+
+def sameness(path: str, recorded: str | None, here: str | None) -> str:
+    """How an output stands to the recorded one, by their MD5 and, for a picture that is here, its pixels."""
+    if here == recorded:
+        return "yes"
+    if path.endswith(".png") and here and recorded and (before := content(Path(path), recorded)):
+        return "pixels" if pixels(before) == pixels(Path(path).read_bytes()) else "NO"
+    return "NO"
+
+
+def difference(path: Path, md5: str | None) -> str:
+    """Where an output here first differs from the recorded one of that MD5."""
+    if md5 is None or not path.exists():
+        return "it is missing" if md5 else "it is not recorded"
+    here, before = hash_of(path), content(path, md5)
+    if before is None or here.endswith(".dir") != md5.endswith(".dir"):
+        return f"its MD5 should be {md5}, is {here}"
+    if not path.is_dir():
+        return first_difference(before, path.read_bytes())
+    expected, found = listed(before), listed(listing(path))
+    name = next(name for name in sorted(expected | found) if expected.get(name) != found.get(name))
+    return f"{name}: {difference(path / name, expected.get(name))}"
 
 
 def markdown(rows: list[list[str]]) -> str:

@@ -1,7 +1,7 @@
 """Write the page that `dvc plots show` fills in, with the drawing library inside, and name it in DVC's local config.
 
-DVC's own page loads Vega from the network and stays blank without it. Set-up runs this; where it has not, DVC's own
-page is used.
+DVC's own page loads Vega from the network and stays blank without it. Set-up runs this, and make after each commit,
+whose settings the page compares with; where it has not run, DVC's own page is used.
 """
 
 import json
@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 
 from stages.lib import output, params
-from stages.lib.params import Params
+from tools import repository
 
 import vl_convert
-import yaml
+from dvc.utils.serialize import parse_yaml
 
 TEMPLATE = Path(__file__).with_name("page.html")
 PAGE = Path(".dvc/page.html")
@@ -28,11 +28,10 @@ def page(vega: str, defaults: dict[str, object], commit: str) -> str:
 
 def committed() -> tuple[dict[str, object], str]:
     """The settings of params.yaml in the last commit, and the commit's short name."""
-    shown = subprocess.run(["git", "show", "HEAD:params.yaml"], capture_output=True, text=True)
-    if shown.returncode != 0:  # before the first commit
+    text = repository.committed("params.yaml")
+    if text is None:  # before the first commit
         return params.load().model_dump(), "none yet"
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True).strip()
-    return Params.model_validate(yaml.safe_load(shown.stdout)).model_dump(), commit
+    return dict(parse_yaml(text.decode(), "params.yaml")), repository.commit()
 
 
 def main() -> None:

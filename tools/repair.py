@@ -1,87 +1,145 @@
-"""DVC, once its own books can be read: `python -P tools/repair.py repro`; .venv/bin/dvc is tools/dvc, which runs this.
+"""Mend what a kill, a power loss or a bad disk leaves behind and DVC can't mend itself: `python -m tools.repair`.
 
-DVC empties .dvc/tmp/rwlock and dvc.lock before it writes them anew. Killed in between, it can't read them any more, and
-every later command fails.
+DVC empties dvc.lock and .dvc/tmp/rwlock before it writes them anew; killed in between, it can't read them any more. And
+it trusts every object in its cache that is read-only: an emptied or altered one is handed out for ever. Nothing is
+deleted but copies: a damaged file gets a name of its own and stays where it was. What DVC can read is left alone.
 """
 
-import fcntl
 import json
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
-import yaml
-from dvc.cli import main as dvc
+from stages.lib.errors import PipelineError
+from tools import outputs, repository
+
+from dvc import rwlock
+from dvc.lock import LockError, make_lock
+from dvc.repo import Repo
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from dvc.utils.serialize import ParseError, parse_yaml
 from voluptuous import Invalid
 
-TEMPORARY = Path(".dvc/tmp")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOCKS = ["dvc.lock", "sweep/dvc.lock"]
+CONFLICT = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")  # what Git leaves in a file for its user to choose from
 
 
-@contextmanager
-def held(lock: Path) -> Iterator[bool]:
-    """Hold one of DVC's lock files as DVC does (zc.lockfile); gives whether no other process has it."""
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+def tell(sentence: str) -> None:
+    print(f"repair: {sentence}", file=sys.stderr)
 
 
-def project(arguments: list[str]) -> Path | None:
-    """The folder in which DVC will look for its files: the nearest with .dvc, from here or from what --cd names."""
-    start = Path(arguments[arguments.index("--cd") + 1]) if "--cd" in arguments[:-1] else Path()
-    return next((path for path in [start.resolve(), *start.resolve().parents] if (path / ".dvc").is_dir()), None)
+def put_aside(path: Path) -> Path:
+    """Give a file a name of its own in its folder; returns that."""
+    names = (path.with_name(f"{path.name}.damaged{number}") for number in count(1))
+    aside = next(name for name in names if not name.exists())
+    return path.rename(aside)
 
 
 def is_rwlock(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
+        rwlock.SCHEMA(json.loads(text))
+    except (ValueError, Invalid):
         return False
+    return True
 
 
-def is_cut_short(text: str) -> bool:
-    """Whether DVC can't read this dvc.lock, and not for a merge conflict, which is the user's to resolve."""
+def is_lock(text: str) -> bool:
+    """Whether DVC can read this text of a dvc.lock. It takes some that end in the middle of `md5`, and trips later."""
     try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.load(text, LOADER))
-    except (yaml.YAMLError, Invalid):
-        return "<<<<<<<" not in text
-    return not text.endswith("\n")
+        stages = COMPILED_LOCKFILE_SCHEMA(parse_yaml(text, "dvc.lock")).get("stages", {})
+    except (ParseError, Invalid):
+        return False
+    entries = [entry for stage in stages.values() for kind in ("deps", "outs") for entry in stage.get(kind, [])]
+    return all(entry.get("hash") not in ("m", "md") and isinstance(entry.get("md5", ""), str) for entry in entries)
 
 
-def restore(path: Path) -> None:
-    """Set a file to what the last commit has, or remove it if there is none that has it."""
-    committed = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
-    if committed.returncode == 0:
-        path.write_bytes(committed.stdout)
-    else:
-        path.unlink()
-    print(f"{path} was cut short when DVC was killed; `dvc repro` fills it from the cache", file=sys.stderr)
+def mend(path: Path, is_readable: Callable[[str], bool], before: bytes | None) -> bool:
+    """Put a file aside that DVC can't read, and `before` in its place if there is one; returns whether it was so."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+    if text is None or is_readable(text) or any(line.startswith(CONFLICT) for line in text.splitlines()):
+        return False
+    aside = put_aside(path)
+    if before is not None:
+        path.write_bytes(before)
+    instead = "" if before is None else "; the last commit's is in its place"
+    tell(f"DVC can't read {path}, as if killed while it wrote it: it is now called {aside.name}{instead}")
+    return True
 
 
-def repair() -> None:
-    """Remove or restore what can't be read, unless another process is at work on it."""
-    if not TEMPORARY.is_dir():
+def stored(repo: Repo, md5: str) -> Path:
+    """Where the cache holds, or would hold, what has this MD5."""
+    return Path(repo.cache.local.oid_to_path(md5))
+
+
+def is_sound(stored: Path, md5: str) -> bool:
+    return outputs.hash_of(stored) == md5.removesuffix(".dir")
+
+
+def files(path: Path, md5: str, stored: Path) -> Iterator[tuple[Path, str]]:
+    """An output, and the files in it if it is a folder, each with its MD5; `stored` is its object in the cache."""
+    yield path, md5
+    if not md5.endswith(".dir"):
         return
-    rwlock = TEMPORARY / "rwlock"
-    with held(TEMPORARY / "rwlock.lock") as free:
-        if free and rwlock.exists() and not is_rwlock(rwlock.read_text(errors="replace")):
-            rwlock.unlink()
-    with held(TEMPORARY / "lock") as free:
-        for lock in (Path("dvc.lock"), Path("sweep/dvc.lock")):
-            if free and lock.exists() and is_cut_short(lock.read_text(errors="replace")):
-                restore(lock)
+    if stored.exists() and is_sound(stored, md5):
+        yield from ((path / entry["relpath"], entry["md5"]) for entry in json.loads(stored.read_bytes()))
+    else:  # its list is lost, but what is there now may name damaged objects
+        yield from ((file, outputs.hash_of(file)) for file in path.rglob("*") if file.is_file())
+
+
+def check(path: Path, md5: str, stored: Path) -> bool:
+    """If an object isn't what its name says, put it aside and remove its copy at `path`; returns whether it was so."""
+    here = outputs.hash_of(path) if path.is_file() else None
+    if not stored.exists() or is_sound(stored, md5):
+        if here not in (None, md5):
+            path.touch()  # else DVC might trust its note of a size and a time, and not look at the file again
+        return False
+    is_copy = here == outputs.hash_of(stored)
+    tell(f"{stored} is not what its name says: it is now called {put_aside(stored).name}")
+    if is_copy:
+        path.unlink()
+        tell(f"{path} was a copy of that and is removed")
+    return True
+
+
+def repair(repo: Repo, committed: dict[str, bytes | None]) -> bool:
+    """Mend DVC's books, then the objects of the cache that they name; returns whether anything was damaged.
+
+    `committed`: each dvc.lock by its path, as the last commit has it.
+    """
+    found = False
+    for book in (Path(repo.tmp_dir, "rwlock"), Path(repo.tmp_dir, "exps/rwlock")):
+        if book.exists():
+            guard = make_lock(f"{book}.lock", tmp_dir=book.parent, hardlink_lock=repo.config["core"]["hardlink_lock"])
+            with guard:
+                found |= mend(book, is_rwlock, None)
+    for name, before in committed.items():
+        found |= mend(Path(name), is_lock, before)
+    texts = [Path(name).read_text(encoding="utf-8") for name in committed if Path(name).exists()]
+    recorded = {out for text in texts if is_lock(text) for out in outputs.recorded(text).items()}
+    for output, of_output in sorted(recorded):
+        for path, md5 in files(Path(output), of_output, stored(repo, of_output)):
+            found |= check(path, md5, stored(repo, md5))
+    return found
+
+
+def main() -> None:
+    committed = {name: repository.committed(name) for name in LOCKS}
+    try:
+        with Repo() as repo, repo.lock:
+            found = repair(repo, committed)
+    except LockError:
+        raise PipelineError(
+            "DVC is at work here: run this again when it is done; where the file system has no locks, "
+            "`dvc config --local core.hardlink_lock true` helps"
+        ) from None
+    except OSError as error:
+        raise PipelineError(f"nothing can be mended: {error.filename}: {error.strerror}") from None
+    if found:
+        tell("`dvc repro` makes again what is missing now (`dvc pull` fetches what is shared); `make verify` proves it")
+    else:
+        tell("nothing is damaged")
 
 
 if __name__ == "__main__":
-    if folder := project(sys.argv[1:]):
-        with chdir(folder):
-            repair()
-    sys.argv[0] = "dvc"
-    sys.exit(dvc())
+    main()

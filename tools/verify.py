@@ -1,70 +1,84 @@
 """Run every stage again and compare each output with the one recorded in the last commit's dvc.lock.
 
-Prints Markdown to stdout, everything else to stderr; ends with 1 if anything differs. Where the same bytes are not
-promised, it says why and compares the metrics instead.
+An output is the same if its bytes are, or for a picture the decoded pixels: another build of zlib packs them otherwise.
+Prints Markdown to stdout, everything else to stderr; ends with 1 if anything differs.
 """
 
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from stages.lib import resume
 from stages.lib.errors import PipelineError
-from tools import outputs, promise
+from tools import outputs, repository
+
+from dvc.utils.serialize import parse_yaml
 
 
-def git(*arguments: str) -> bytes:
-    return subprocess.check_output(["git", *arguments])
+def read(text: str) -> dict[str, Any]:
+    """YAML as DVC reads it, to which 1e-05 is a number."""
+    return dict(parse_yaml(text, "YAML"))
+
+
+def settings(path: str = "params.yaml") -> dict[str, Any]:
+    return read(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
+
+
+def changed(lock: str) -> list[str]:
+    """The code and settings here that are not those that the recorded outputs were made with."""
+    recorded, names = outputs.recorded(lock), []
+    for stage in read(lock)["stages"].values():
+        deps = {dep["path"]: dep["md5"] for dep in stage.get("deps", []) if dep["path"] not in recorded}
+        here = outputs.found(deps, Path())
+        names += [path for path, md5 in deps.items() if here.get(path) != md5]
+        for path, values in stage.get("params", {}).items():
+            found = settings(path)
+            names += [
+                f"{name} {found.get(name, 'missing')} (recorded {value})"
+                for name, value in values.items()
+                if found.get(name) != value
+            ]
+    return [*dict.fromkeys(names)]
+
+
+def unpromised() -> str:
+    """The settings here with which no bytes are promised, if there are any."""
+    found = settings()
+    native = ["numerics: native"] if found.get("numerics") == "native" else []
+    device = [f"device: {found['device']}"] if found.get("device", "cpu") != "cpu" else []
+    return " and ".join(native + device)
+
+
+def other_versions() -> list[str]:
+    """The installed packages whose version is not that of requirements.txt; the label of a build, as +cpu, is none."""
+    pinned = re.findall(r"^([\w.-]+)==([^\s;]+)", Path("requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    found = {name: installed(name) for name, _ in pinned}
+    return [f"{name} {found[name]} (pinned {pin})" for name, pin in pinned if found[name] not in (None, pin)]
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package).partition("+")[0]
+    except PackageNotFoundError:
+        return None
 
 
 def altered(recorded: dict[str, str]) -> dict[str, str]:
     """A sentence for each output, in the last commit or here, that is not the recorded one before anything runs."""
-    committed = set(git("ls-tree", "-rz", "--name-only", "HEAD").decode().split("\0"))
+    here = outputs.found(recorded, Path())
     problems = {
-        path: f"{path}, as it was here before this run, was not the recorded one: its MD5 was {md5}"
-        for path, md5 in outputs.found(recorded, Path()).items()
-        if md5 != recorded[path]
+        path: f"{path}, as it was here before this run, was not the recorded one: {outputs.difference(Path(path), md5)}"
+        for path, md5 in recorded.items()
+        if path in here and outputs.sameness(path, md5, here[path]) == "NO"
     }
-    for path in sorted(committed & set(recorded)):
-        if outputs.md5_of(git("show", f"HEAD:{path}")) != recorded[path]:
+    for path, md5 in recorded.items():
+        committed = repository.committed(path)
+        if committed is not None and outputs.md5_of(committed) != md5:
             problems[path] = f"{path} in the last commit is not the one that dvc.lock records there"
-    return problems
-
-
-def differences(recorded: dict[str, str], here: dict[str, str]) -> list[str]:
-    """The outputs that this run did not reproduce, a sentence each."""
-    return [
-        f"{path} came out different: recorded {recorded.get(path, 'not at all')}, here {here.get(path, 'missing')}"
-        for path in sorted(recorded | here)
-        if recorded.get(path) != here.get(path)
-    ]
-
-
-def table(recorded: dict[str, str], here: dict[str, str], altered: Collection[str]) -> str:
-    """A line for each output: path, recorded hash, hash here, same or not, and whether it was found altered."""
-    rows = [["output", "recorded", "here", "same"]]
-    for path in sorted(recorded | here):
-        before, now = recorded.get(path, "-"), here.get(path, "-")
-        same = "yes" if before == now else "NO"
-        rows.append([path, before, now, f"{same}, was ALTERED" if path in altered else same])
-    return outputs.markdown(rows)
-
-
-def compare_metrics() -> list[str]:
-    """Print the metrics beside their bands; returns a sentence for each that lies outside."""
-    if other := promise.other_settings():
-        return [f"the 20 seeds were run with other settings, so there is nothing to compare {', '.join(other)} with"]
-    rows, problems = [["metric", "here", f"mean of 20 seeds ± {promise.WIDTH} deviations", "within"]], []
-    for name, value in promise.metrics().items():
-        band = promise.BANDS[name]
-        fits = promise.within(name, value)
-        rows.append(
-            [name, f"{value:.4f}", f"{band.mean} ± {promise.WIDTH * band.deviation:.4f}", "yes" if fits else "NO"]
-        )
-        problems += [] if fits else [f"{name} {value:.4f} lies outside the band of 20 seeds"]
-    print(f"\n{outputs.markdown(rows)}")
     return problems
 
 
@@ -74,25 +88,55 @@ def repro() -> None:
         raise PipelineError("verify: the pipeline failed, so nothing was verified")
 
 
+def table(recorded: dict[str, str], here: dict[str, str], altered: dict[str, str]) -> str:
+    """A line for each output: path, recorded hash, hash here, same or not, and whether it was found altered."""
+    rows = [["output", "recorded", "here", "same"]]
+    for path in recorded | here:
+        before, now = recorded.get(path), here.get(path)
+        same = outputs.sameness(path, before, now)
+        rows.append([path, before or "-", now or "-", f"{same}, was ALTERED" if path in altered else same])
+    return outputs.markdown(rows)
+
+
+def differences(recorded: dict[str, str], here: dict[str, str]) -> list[str]:
+    """The outputs that this run did not reproduce, a sentence each, and the versions that may be why."""
+    found = [
+        f"{path} came out different: {outputs.difference(Path(path), recorded.get(path))}"
+        for path in recorded | here
+        if outputs.sameness(path, recorded.get(path), here.get(path)) == "NO"
+    ]
+    versions = other_versions()
+    return [*found, f"installed here: {', '.join(versions)}"] if found and versions else found
+
+
+def verdict(recorded: dict[str, str], here: dict[str, str], native: str) -> str:
+    repacked = sum(here[path] != md5 for path, md5 in recorded.items())
+    pictures = f"; {repacked} of them, pictures, to the pixel, in other bytes" if repacked else " to the byte"
+    only = f" on this machine; with {native} no other can promise them" if native else ""
+    return f"verify: all {len(here)} outputs, computed again from nothing, are the recorded ones{pictures}{only}"
+
+
 def main() -> None:
-    recorded = outputs.recorded(git("show", "HEAD:dvc.lock").decode())
-    if limits := promise.limits():
-        print("The same bytes are not promised here:", *(f"- {reason}" for reason in limits), "", sep="\n")
-        print("The table is for information; what counts are the metrics.\n", flush=True)
-    found_altered = altered(recorded)
+    committed = repository.committed("dvc.lock")
+    if committed is None:
+        raise PipelineError("the last commit has no dvc.lock to compare with; `dvc repro`, and commit what it makes")
+    lock = committed.decode()
+    recorded, others, native = outputs.recorded(lock), ", ".join(changed(lock)), unpromised()
+    if others:
+        print(f"These are not what the last commit's results were made with, and may change them: {others}.\n")
+    if native:
+        print(f"With {native} no bytes are promised: whether they are the same says nothing of other machines.\n")
+    sys.stdout.flush()
+    found_altered = {} if others else altered(recorded)
     repro()
-    here = outputs.found(recorded | outputs.recorded(Path("dvc.lock").read_text()), Path())
+    here = outputs.found(recorded | outputs.recorded(Path("dvc.lock").read_text(encoding="utf-8")), Path())
     print(table(recorded, here, found_altered))
-    problems = [*found_altered.values()]
-    problems += compare_metrics() if limits else differences(recorded, here)
-    if not limits and git("diff", "HEAD", "--", "dvc.lock"):
-        problems.append("dvc.lock of the last commit records other code or settings than those here")
+    problems = [*found_altered.values(), *differences(recorded, here)]
+    if others:
+        problems.append(f"dvc.lock of the last commit was made with others than these: {others}; commit it anew")
     if problems:
         raise PipelineError("verify: NOT reproduced\n" + "\n".join(f"  {problem}" for problem in problems))
-    if limits:
-        print("\nverify: the metrics are those of a right run; the bytes prove nothing here, for the reasons above")
-    else:
-        print(f"\nverify: all {len(here)} outputs, computed again from nothing, are the recorded ones to the byte")
+    print(f"\n{verdict(recorded, here, native)}")
 
 
 if __name__ == "__main__":

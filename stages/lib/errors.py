@@ -1,12 +1,15 @@
 """Errors that a user can fix end a process with one message and no traceback; importing this module is enough.
 
-Ctrl-C ends it with one line. Any other exception is a bug in the project and keeps its traceback.
+Ctrl-C ends it with one line, and so does a Python that lacks a requirement. Any other exception is a bug in the project
+and keeps its traceback.
 """
 
 import io
 import os
 import sys
 from types import TracebackType
+
+OURS = ("stages", "sweep", "tools", "tests")  # what is missing of these is a mistake in the project
 
 
 class PipelineError(Exception):
@@ -45,6 +48,12 @@ def report(kind: type[BaseException], error: BaseException, traceback: Traceback
     if isinstance(error, KeyboardInterrupt):
         if os.environ.get("RANK", "0") == "0":  # one of the workers of torchrun speaks for all
             print("\ninterrupted", file=sys.stderr)
+    elif isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] not in OURS:
+        print(
+            f"\nerror: {error} for {sys.executable}, the Python that this was started with; first "
+            "`source .venv/bin/activate`, or install requirements.txt there",
+            file=sys.stderr,
+        )
     else:
         sys.__excepthook__(kind, error, traceback)
 

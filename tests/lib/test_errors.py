@@ -34,6 +34,19 @@ def test_a_mistake_of_the_project_s_keeps_its_traceback() -> None:
     assert message.startswith("Traceback") and message.endswith("ZeroDivisionError: division by zero\n")
 
 
+def test_a_python_without_the_requirements_is_named_with_what_to_do() -> None:
+    status, message = end_of("import no_such_requirement.part")
+    assert status == 1
+    assert message == (
+        f"\nerror: No module named 'no_such_requirement' for {sys.executable}, the Python that this was started with; "
+        "first `source .venv/bin/activate`, or install requirements.txt there\n"
+    )
+
+
+def test_a_module_of_the_project_that_is_missing_is_the_project_s_mistake() -> None:
+    assert end_of("import stages.lib.no_such_module")[1].startswith("Traceback")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_handles_errors_before_it_imports_what_takes_long(stage: str) -> None:
     program = (

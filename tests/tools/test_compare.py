@@ -3,11 +3,13 @@
 from math import comb
 
 from stages.lib.errors import PipelineError
-from tools.compare import compare, read, report
+from tools import repository
+from tools.compare import compare, mcnemar, read, report
 
 import dvc.api
 import pandas
 import pytest
+from scipy.stats import binomtest
 
 
 def table(predicted: str, actual: str = "0123456789") -> pandas.DataFrame:
@@ -28,6 +30,20 @@ def test_what_is_no_table_of_predictions_is_refused(content: bytes, monkeypatch:
     monkeypatch.setattr(dvc.api, "read", lambda path, rev, mode: content)
     with pytest.raises(PipelineError, match=r"plots/predictions\.csv of main should have numbers in"):
         read("main")
+
+
+@pytest.mark.parametrize("alone", [(2, 5), (5, 2), (59, 187), (4, 4), (0, 1), (0, 10), (700, 812)])
+def test_the_p_value_is_the_binomial_test_s(alone: tuple[int, int]):
+    assert mcnemar(alone) == pytest.approx(binomtest(alone[0], sum(alone)).pvalue, rel=1e-12)
+
+
+def test_a_project_in_a_folder_of_a_larger_repository_is_read_from_there(monkeypatch: pytest.MonkeyPatch):
+    content = b"index,actual,predicted\n0,1,1\n"
+    asked = []
+    monkeypatch.setattr(repository, "prefix", lambda: "courses/mnist/")
+    monkeypatch.setattr(dvc.api, "read", lambda path, rev, mode: asked.append((path, rev)) or content)
+    assert len(read("main")) == len(read("workspace")) == 1
+    assert asked == [("courses/mnist/plots/predictions.csv", "main"), ("plots/predictions.csv", None)]
 
 
 def test_equal_runs_have_p_of_one():

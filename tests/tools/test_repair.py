@@ -1,65 +1,185 @@
-"""DVC works again after it was killed while it wrote its own books."""
+"""DVC works again after it was killed while it wrote its own books, and after its cache was damaged."""
 
+import os
+import shutil
+import subprocess
+from contextlib import chdir
 from pathlib import Path
 
-from tests.project import ROOT, Project
-from tools import repair
+from stages.lib.errors import PipelineError
+from tests.project import ENVIRONMENT
+from tools import outputs, repair
 
 import pytest
+from dvc.lock import make_lock
 
-LOCK = (ROOT / "dvc.lock").read_text()
+DVC = """
+stages:
+  number:
+    cmd: sh number.sh
+    deps: [number.sh]
+    outs: [number.csv]
+    metrics: [metric.json: {cache: false}]
+  folder:
+    cmd: sh folder.sh
+    deps: [folder.sh]
+    outs: [raw: {persist: true}]
+"""
+NUMBER = """
+echo number >> log
+printf 'epoch,loss\\n1,0.25\\n' > number.csv
+echo '{"loss": 0.25}' > metric.json
+"""
+FOLDER = """
+echo folder >> log
+mkdir -p raw/deep
+printf a > raw/a
+printf b > raw/deep/b
+"""
 
 
-@pytest.mark.parametrize("end", ["schem", "stages", "    ou", "hash: ", "hash: m", "hash: md5"])
-def test_a_lock_that_was_cut_short_is_seen(end: str) -> None:
-    assert repair.is_cut_short(LOCK[: LOCK.index(end)] + end)
-    assert not repair.is_cut_short(LOCK)
+def shell(command: str) -> str:
+    return subprocess.run(command, shell=True, check=True, env=ENVIRONMENT, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("text", ["", '{"write": ', "[]", "\ufffd"])
-def test_an_rwlock_that_is_none_is_seen(text: str) -> None:
-    assert not repair.is_rwlock(text)
-    assert repair.is_rwlock("{}")
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("original")
+    with chdir(folder):
+        Path("dvc.yaml").write_text(DVC)
+        Path("number.sh").write_text(NUMBER)
+        Path("folder.sh").write_text(FOLDER)
+        shell("git init -q && dvc init -q && echo /log >> .gitignore && dvc repro -q && git add --all")
+        shell("git commit -qm Results")
+    return folder
 
 
-def test_the_project_is_found_as_dvc_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "project/.dvc").mkdir(parents=True)
-    (tmp_path / "project/deep/er").mkdir(parents=True)
+@pytest.fixture
+def project(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recorded pipeline of two stages, which note their runs in `log`."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    assert repair.project(["repro"]) is None
-    assert repair.project(["--cd", "project", "repro"]) == tmp_path / "project"
-    monkeypatch.chdir(tmp_path / "project/deep/er")
-    assert repair.project(["repro", "--cd"]) == tmp_path / "project"
+    return tmp_path
 
 
-def test_a_merge_conflict_is_left_to_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    repair.TEMPORARY.mkdir(parents=True)
-    conflict = f"<<<<<<< ours\n{LOCK[:300]}=======\n{LOCK[300:600]}>>>>>>> theirs\n"
-    Path("dvc.lock").write_text(conflict)
-    repair.repair()
-    assert Path("dvc.lock").read_text() == conflict
+def stored(path: str) -> Path:
+    """The object in the cache of a file or a folder that is as recorded."""
+    md5 = outputs.hash_of(Path(path))
+    return Path(".dvc/cache/files/md5", md5[:2], md5[2:])
 
 
-def test_a_file_that_another_process_holds_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    repair.TEMPORARY.mkdir(parents=True)
-    (repair.TEMPORARY / "rwlock").touch()
-    with repair.held(repair.TEMPORARY / "rwlock.lock"):
-        repair.repair()
-        assert (repair.TEMPORARY / "rwlock").exists()
-    repair.repair()
-    assert not (repair.TEMPORARY / "rwlock").exists()
+def damage(path: Path, content: bytes) -> None:
+    path.chmod(0o644)
+    path.write_bytes(content)
+    path.chmod(0o444)
+
+
+def content() -> dict[str, bytes]:
+    names = ["number.csv", "metric.json", "raw/a", "raw/deep/b"]
+    return {name: Path(name).read_bytes() for name in names} | {"dvc.lock": Path("dvc.lock").read_bytes()}
 
 
 @pytest.mark.slow
-def test_dvc_runs_again_and_gets_the_same_lock(tmp_path: Path) -> None:
-    project = Project(tmp_path, dataset="digits", batch_size=400, epochs=1)
-    project.run("dvc", "repro")
-    lock = project.read("dvc.lock")
-    project.run("git", "add", "dvc.lock")
-    for content in (b"", lock[:4_096], lock[: lock.index(b"hash: m") + 7]):
-        (tmp_path / "dvc.lock").write_bytes(content)
-        (tmp_path / ".dvc/tmp/rwlock").write_bytes(b'{"write": ')
-        project.run("dvc", "repro")
-        assert project.read("dvc.lock") == lock
+@pytest.mark.parametrize("link", ["copy", "symlink", "hardlink"])
+@pytest.mark.parametrize("path", ["number.csv", "metric.json", "raw/deep/b", "raw"])
+def test_a_damaged_object_is_put_aside_and_made_again(project: Path, path: str, link: str) -> None:
+    shell(f"dvc config cache.type {link} && rm -r number.csv raw && dvc checkout -q")
+    before, damaged = content(), stored(path)
+    damage(damaged, b"epoch,loss\n1,0.26\n")
+    if Path(path).is_file() and (link == "copy" or path == "metric.json"):  # else it is the same file
+        Path(path).write_bytes(damaged.read_bytes())
+    shell("dvc repro")  # DVC trusts the object, and notes that its copies have the right hash
+    repair.main()
+    assert damaged.with_name(f"{damaged.name}.damaged1").read_bytes() == b"epoch,loss\n1,0.26\n"
+    shell("rm -f log; dvc repro")
+    assert content() == before
+    assert stored(path) == damaged and outputs.hash_of(damaged) == (damaged.parent.name + damaged.stem)
+    assert Path("log").read_text() == ("folder\n" if path.startswith("raw") else "number\n")
+    repair.main()
+    assert not damaged.with_name(f"{damaged.name}.damaged2").exists()
+
+
+def test_what_the_list_of_a_folder_no_longer_names_is_found_by_the_files_there(project: Path) -> None:
+    damaged = [stored("raw"), stored("raw/a")]
+    for path in damaged:
+        damage(path, b"")
+    repair.main()
+    assert [path.exists() for path in damaged] == [False, False]
+
+
+def test_a_file_that_changed_behind_dvc_s_back_is_seen_by_dvc_again(project: Path) -> None:
+    shell("dvc status")
+    before = Path("number.csv").stat()
+    Path("number.csv").write_text("epoch,loss\n1,0.26\n")
+    os.utime("number.csv", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "number.csv" not in shell("dvc status")
+    repair.main()
+    assert "modified:           number.csv" in shell("dvc status")
+    assert Path("number.csv").read_text() == "epoch,loss\n1,0.26\n"
+
+
+@pytest.mark.parametrize("end", ["", "schem", "stages:\n  nu", "hash: m", "hash: md", "md5: 6", "\0\0\0\0\0\0"])
+def test_a_lock_that_was_cut_short_is_replaced_and_kept(
+    project: Path, end: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = Path("dvc.lock").read_text()
+    text = whole[: whole.find(end[:5])] + end
+    Path("dvc.lock").write_text(text)
+    repair.main()
+    assert Path("dvc.lock").read_text() == whole
+    assert Path("dvc.lock.damaged1").read_text() == text
+    assert "it is now called dvc.lock.damaged1; the last commit's is in its place" in capfd.readouterr().err
+
+
+def test_a_lock_that_was_never_committed_is_only_put_aside(project: Path) -> None:
+    shell("git rm -q --cached dvc.lock && git commit -qm Forget")
+    Path("dvc.lock").write_text("schem")
+    repair.main()
+    assert not Path("dvc.lock").exists()
+    assert Path("dvc.lock.damaged1").exists()
+
+
+@pytest.mark.parametrize("edit", ["last newline", "conflict", "half resolved", "later"])
+def test_a_lock_that_dvc_can_read_or_a_person_is_at_work_on_is_left_alone(project: Path, edit: str) -> None:
+    whole = Path("dvc.lock").read_text()
+    Path("dvc.lock").write_text(
+        {
+            "last newline": whole.removesuffix("\n"),
+            "conflict": f"<<<<<<< ours\n{whole}=======\n{whole}>>>>>>> theirs\n",
+            "half resolved": f"{whole}>>>>>>> theirs\n",
+            "later": whole.replace("0.25", "0.26"),
+        }[edit]
+    )
+    before = content()
+    repair.main()
+    assert content() == before
+    assert [*project.rglob("*.damaged*")] == []
+
+
+@pytest.mark.parametrize("book", ["rwlock", "exps/rwlock"])
+@pytest.mark.parametrize("text", ["", '{"write": ', "[]", "\0\0", '{"read": {"a": 1}}'])
+def test_an_rwlock_that_is_none_is_put_aside(project: Path, book: str, text: str) -> None:
+    path = Path(".dvc/tmp", book)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    repair.main()
+    assert not path.exists()
+    path.write_text("{}")
+    repair.main()
+    assert path.exists()
+
+
+def test_while_dvc_is_at_work_nothing_is_touched(project: Path) -> None:
+    Path("dvc.lock").write_text("")
+    with make_lock(".dvc/tmp/lock"), pytest.raises(PipelineError, match="DVC is at work here"):
+        repair.main()
+    assert Path("dvc.lock").read_text() == ""
+
+
+def test_where_nothing_can_be_written_it_says_so(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", ".dvc/tmp/lock")
+
+    monkeypatch.setattr("zc.lockfile.LockFile", refuse)
+    with pytest.raises(PipelineError, match=r"nothing can be mended: \.dvc/tmp/lock: Permission denied"):
+        repair.main()

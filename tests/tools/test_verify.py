@@ -1,12 +1,14 @@
-"""make verify on a pipeline of two stages that takes no time."""
+"""make verify on a pipeline of three stages that take no time."""
 
 import shutil
 import subprocess
 from contextlib import chdir
+from importlib.metadata import version
 from pathlib import Path
 
 from stages.lib.errors import PipelineError
-from tools import outputs, promise, verify
+from tests.project import ENVIRONMENT
+from tools import outputs, verify
 
 import pytest
 
@@ -15,25 +17,35 @@ stages:
   number:
     cmd: sh number.sh
     deps: [number.sh]
+    params: [numerics, rate]
     outs: [number.csv]
     metrics: [{metric.json: {cache: false}}]
   folder:
     cmd: mkdir -p raw/deep && cp number.csv raw/b && cp number.csv raw/deep/a && cp number.csv raw/A
     deps: [number.csv]
     outs: [raw]
+  picture:
+    cmd: python picture.py
+    deps: [picture.py]
+    plots: [picture.png: {cache: false}]
 """
 NUMBER = """
 printf 'epoch,loss\\n1,0.25\\n' > number.csv
 echo '{"loss": 0.25}' > metric.json
 """
+PICTURE = """
+import os
+from PIL import Image
+Image.radial_gradient("L").save("picture.png", compress_level=int(os.environ.get("LEVEL", 6)))
+"""
 
 
 def shell(command: str) -> None:
-    subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
 
 
 def commit() -> None:
-    shell("git add --all && git -c user.name=a -c user.email=a@localhost commit -qm 'Change'")
+    shell("git add --all && git commit -qm 'Change'")
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +54,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with chdir(folder):
         Path("dvc.yaml").write_text(DVC)
         Path("number.sh").write_text(NUMBER)
+        Path("picture.py").write_text(PICTURE)
+        Path("params.yaml").write_text("numerics: exact\nrate: 1e-5\n")
         shell("git init -q && dvc init -q && dvc repro -q")
         commit()
     return folder
@@ -49,10 +63,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A recorded pipeline, on a machine for which the same bytes are promised."""
+    """A recorded pipeline, with the versions that it was recorded with."""
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(promise, "limits", lambda: [])
+    Path("requirements.txt").write_text(f"numpy=={version('numpy')}\nnot-installed-here==1.0\n")
     return tmp_path
 
 
@@ -68,8 +82,8 @@ def test_what_is_recorded_is_reproduced(project: Path, capfd: pytest.CaptureFixt
     header, line, *rows, _, verdict = printed.splitlines()
     assert header.split() == ["|", "output", "|", "recorded", "|", "here", "|", "same", "|"]
     assert set(line) == {"|", "-"}
-    assert [row.split()[-2] for row in rows] == ["yes"] * 3
-    assert verdict == "verify: all 3 outputs, computed again from nothing, are the recorded ones to the byte"
+    assert [row.split()[-2] for row in rows] == ["yes"] * 4
+    assert verdict == "verify: all 4 outputs, computed again from nothing, are the recorded ones to the byte"
 
 
 @pytest.mark.parametrize("path", ["number.csv", "metric.json", "raw/deep/a"])
@@ -94,7 +108,7 @@ def test_an_output_edited_and_recorded_is_named(project: Path, capfd: pytest.Cap
     Path("number.csv").write_text("epoch,loss\n1,0.26\n")
     shell("dvc commit --quiet --force")
     commit()
-    with pytest.raises(PipelineError, match=r"number.csv came out different: recorded \w{32}, here \w{32}"):
+    with pytest.raises(PipelineError, match=r"number.csv came out different: line 2 should be `1,0.26`, is `1,0.25`"):
         verify.main()
     (row,) = [row for row in capfd.readouterr().out.splitlines() if row.startswith("| number.csv")]
     assert row.endswith("| NO   |")
@@ -108,39 +122,96 @@ def test_a_stage_that_varies_is_named(project: Path) -> None:
         verify.main()
 
 
-def test_code_that_was_not_recorded_is_told(project: Path) -> None:
+def test_code_that_was_not_recorded_is_told_before_and_after(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Path("number.sh").write_text(NUMBER + "# the same numbers\n")
-    with pytest.raises(PipelineError, match=r"dvc.lock of the last commit records other code or settings"):
+    commit()
+    with pytest.raises(PipelineError, match=r"was made with others than these: number.sh; commit it anew$"):
+        verify.main()
+    told = capfd.readouterr().out.splitlines()[0]
+    assert told.startswith("These are not what the last commit's results were made with")
+    shell("dvc repro -q")
+    commit()
+    verify.main()
+
+
+def test_settings_of_an_experiment_are_named_before_the_run_and_verify_once_committed(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shell("dvc exp run -q -S rate=0.5")
+    with pytest.raises(PipelineError, match=r"rate 0.5 \(recorded 1e-05\)"):
+        verify.main()
+    assert capfd.readouterr().out.splitlines()[0].endswith("and may change them: rate 0.5 (recorded 1e-05).")
+    commit()
+    verify.main()
+    assert capfd.readouterr().out.splitlines()[-1].endswith("are the recorded ones to the byte")
+
+
+@pytest.mark.parametrize("setting", ["numerics: native", "device: cuda"])
+def test_without_a_promise_of_bytes_equal_ones_are_not_called_proof(
+    project: Path, setting: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_text(f"rate: 1e-5\n{setting}\n" + "numerics: exact\n" * ("device" in setting))
+    shell("dvc repro -q")
+    commit()
+    verify.main()
+    printed = capfd.readouterr().out.splitlines()
+    assert printed[0].startswith(f"With {setting} no bytes are promised")
+    assert printed[-1].endswith(f"on this machine; with {setting} no other can promise them")
+
+
+def test_a_picture_of_the_same_pixels_in_other_bytes_is_the_same_and_said_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LEVEL", "1")
+    for _ in range(2):  # the second finds the picture of the first, which is not altered either
+        verify.main()
+        *_, row, _, verdict = capfd.readouterr().out.splitlines()
+        assert row.startswith("| picture.png") and row.endswith("| pixels |")
+        assert verdict.endswith("are the recorded ones; 1 of them, pictures, to the pixel, in other bytes")
+
+
+def test_a_picture_with_another_pixel_is_named(project: Path) -> None:
+    Path("picture.py").write_text(PICTURE.replace('"L")', '"L").point(lambda value: value | 1)'))
+    with pytest.raises(PipelineError, match=r"picture.png came out different: byte \d+"):
+        verify.main()
+
+
+def test_a_file_that_is_no_picture_is_named(project: Path) -> None:
+    Path("picture.png").write_text("none")
+    with pytest.raises(PipelineError, match=r"picture.png, as it was here before this run, was not the recorded one"):
+        verify.main()
+
+
+def test_where_a_folder_differs_the_file_is_named_and_its_first_difference(project: Path) -> None:
+    Path("number.sh").write_text(NUMBER.replace("0.25\\n", "0.27\\n"))
+    with pytest.raises(PipelineError, match=r"raw came out different: A: line 2 should be `1,0.25`, is `1,0.27`"):
+        verify.main()
+
+
+def test_without_the_recorded_file_its_hash_is_named(project: Path) -> None:
+    shutil.rmtree(".dvc/cache")
+    Path("number.sh").write_text(NUMBER.replace("0.25\\n", "0.27\\n"))
+    with pytest.raises(PipelineError, match=r"number.csv came out different: its MD5 should be \w{32}, is \w{32}"):
+        verify.main()
+
+
+def test_versions_are_named_where_something_differs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("requirements.txt").write_text(
+        "numpy==0.1 ; python_version > '3'\n    # via nothing\nnot-installed-here==1.0\n"
+    )
+    verify.main()
+    Path("number.sh").write_text(NUMBER.replace("0.25\\n", "0.27\\n"))
+    with pytest.raises(PipelineError, match=rf"installed here: numpy {version('numpy')} \(pinned 0.1\)\n"):
+        verify.main()
+
+
+def test_a_commit_without_results_has_nothing_to_compare_with(project: Path) -> None:
+    shell("git rm -q --cached dvc.lock && git commit -qm Forget")
+    with pytest.raises(PipelineError, match=r"the last commit has no dvc.lock to compare with"):
         verify.main()
 
 
 def test_a_failing_pipeline_proves_nothing(project: Path) -> None:
     Path("number.sh").write_text("false\n")
     with pytest.raises(PipelineError, match=r"nothing was verified"):
-        verify.main()
-
-
-@pytest.mark.parametrize("inside", [True, False])
-def test_metrics_count_where_bytes_are_not_promised(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], inside: bool
-) -> None:
-    metrics = {"train_loss": 0.2059, "accuracy": 0.9402 if inside else 0.93, "loss": 0.2067}
-    monkeypatch.setattr(promise, "limits", lambda: ["it needs a processor with AVX2, this one has none"])
-    monkeypatch.setattr(promise, "other_settings", lambda: [])
-    monkeypatch.setattr(promise, "metrics", lambda: metrics)
-    Path("number.sh").write_text(NUMBER.replace("0.25", "0.2500001"))
-    if inside:
-        verify.main()
-        assert "the bytes prove nothing here" in capfd.readouterr().out
-    else:
-        with pytest.raises(PipelineError, match=r"accuracy 0.9300 lies outside the band of 20 seeds"):
-            verify.main()
-        printed = capfd.readouterr().out
-        assert printed.startswith("The same bytes are not promised here:\n- it needs a processor with AVX2")
-
-
-def test_other_settings_have_no_band(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(promise, "limits", lambda: ["it is for Linux on x86_64, this is Darwin on arm64"])
-    monkeypatch.setattr(promise, "other_settings", lambda: ["lr: 0.5"])
-    with pytest.raises(PipelineError, match=r"nothing to compare lr: 0.5 with"):
         verify.main()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tools import replica
+from tests import replica
 
 import pytest
 

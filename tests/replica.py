@@ -26,9 +26,8 @@ def make(folder: Path, settings: Mapping[str, Any]) -> None:
             shutil.copy(name, folder / name)
     changed = yaml.safe_load((folder / "params.yaml").read_text()) | settings
     (folder / "params.yaml").write_text(yaml.safe_dump(changed))
-    git = ["git", "-c", "user.name=replica", "-c", "user.email=replica@localhost"]
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
-        subprocess.run([*git, *command], cwd=folder, check=True)
+        subprocess.run(["git", *command], cwd=folder, check=True)
 
 
 def run(folder: Path, command: Sequence[str] = REPRO, environment: Mapping[str, str] | None = None) -> str:
@@ -68,22 +67,10 @@ def difference(expected: Path, found: Path) -> str:
 
 
 def first_difference(expected: Path, found: Path, path: str) -> str:
-    """Where a file, or the first file of a folder, differs: the line if it is text, else the byte."""
+    """Where a file, or the first file of a folder, differs."""
     for file in sorted((expected / path).rglob("*")) or [expected / path]:
         other = found / file.relative_to(expected)
         if file.is_file() and other.is_file() and file.read_bytes() != other.read_bytes():
-            return f"{other.relative_to(found)} differs: {_where(file.read_bytes(), other.read_bytes())}"
+            where = outputs.first_difference(file.read_bytes(), other.read_bytes())
+            return f"{other.relative_to(found)} differs: {where}"
     return f"{path} differs: it has other files"
-
-
-def _where(before: bytes, now: bytes) -> str:
-    differing = (i for i, (old, new) in enumerate(zip(before, now, strict=False)) if old != new)
-    position = next(differing, min(len(before), len(now)))
-    try:
-        lines = [content.decode().splitlines() for content in (before, now)]
-    except UnicodeDecodeError:
-        expected, found = (content[position : position + 1].hex() or "the end" for content in (before, now))
-        return f"byte {position:,} of {len(before):,} should be {expected}, is {found}"
-    line = before.count(b"\n", 0, position)
-    expected, found = ((text[line : line + 1] or ["the end"])[0] for text in lines)
-    return f"line {line + 1} should be `{expected}`, is `{found}`"

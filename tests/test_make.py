@@ -1,0 +1,97 @@
+"""make itself: when it sets up anew, and what it says where Git has nothing to compare with."""
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from tests.project import ROOT, Project, run
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+def set_up(folder: Path) -> None:
+    """An environment such as make leaves, whose Python is that of the tests."""
+    (folder / ".venv/bin").mkdir(parents=True)
+    python = folder / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    (folder / ".venv/ready").write_text(f"{folder}\n")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "a folder, é (1)"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    shutil.copy(ROOT / "requirements.txt", folder)
+    set_up(folder)
+    return folder
+
+
+def plan(folder: Path) -> str:
+    return run("make", "--dry-run", "repair", cwd=folder)
+
+
+def test_an_environment_that_works_is_used(folder: Path) -> None:
+    assert plan(folder) == "python -m tools.repair\n"
+
+
+def test_a_folder_that_was_moved_gets_its_environment_anew(folder: Path) -> None:
+    assert "-m venv .venv --clear\n" in plan(folder.rename(folder.with_name("moved")))
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(folder: Path) -> None:
+    (folder / ".venv/bin/python").unlink()
+    (folder / ".venv/bin/python").symlink_to("/no/such/python")
+    assert "-m venv .venv --clear\n" in plan(folder)
+
+
+def test_other_requirements_are_added_to_the_environment(folder: Path) -> None:
+    os.utime(folder / ".venv/ready", (0, 0))  # older than requirements.txt
+    planned = plan(folder)
+    assert "-m venv .venv" in planned and "--clear" not in planned
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(tmp_path_factory.mktemp("project"))
+    set_up(project.folder)
+    return project
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["0" * 40, "HEAD~1"])
+def test_a_report_without_a_base_says_so_and_passes(project: Project, base: str) -> None:
+    printed = project.run("make", "--silent", "report", f"BASE={base}")
+    assert printed.startswith(f"There is no commit {base} here") and printed.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_report_tells_what_changed(project: Project) -> None:
+    settings = project.folder / "params.yaml"
+    settings.write_text(settings.read_text().replace("lr: 0.1", "lr: 0.3"))
+    assert "| params.yaml | lr      | 0.1    | 0.3         |" in project.run("make", "--silent", "report")
+    project.run("git", "checkout", "-q", "params.yaml")
+
+
+@pytest.mark.slow
+def test_no_experiments_are_explained(project: Project) -> None:
+    assert project.run("make", "--silent", "experiments").startswith("No experiment started from this commit")
+
+
+@pytest.mark.slow
+def test_the_page_names_the_last_commit_that_make_has_seen(project: Project) -> None:
+    for message in ("one", "two"):
+        project.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
+        project.run("make", "--silent", ".dvc/page.html")
+        commit = project.run("git", "rev-parse", "--short", "HEAD").strip()
+        assert f'const COMMIT = "{commit}";' in project.read(".dvc/page.html").decode()
+
+
+@pytest.mark.slow
+def test_modules_are_found_whatever_python_s_safe_path_says(project: Project) -> None:
+    assert "repair: nothing is damaged" in project.run("make", "--silent", "repair", PYTHONSAFEPATH="1")
