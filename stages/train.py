@@ -5,6 +5,7 @@ plots/loss.csv (epoch, train_loss, validation_loss, validation_accuracy). Worker
 """
 
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,9 +104,34 @@ def available(device: str) -> torch.device:
     return torch.device(device)
 
 
+def trained(
+    network: nn.Module, images: Tensors, settings: Params, contents: list[bytes]
+) -> Iterator[list[dict[str, float | None]]]:
+    """Train, from where an earlier training was interrupted if there is its state; gives the history after each epoch.
+
+    contents: the files of images, labels and initial weights.
+    """
+    optimizer = optimizer_of(network, settings)
+    facts = resume.facts(settings.training(), contents, sys.modules[fit.__module__])
+    workers.agree(facts)
+    key = resume.fingerprint(facts)
+    history = resume.restore(key, settings.epochs, network, optimizer)
+    yield history
+    for row in fit(network, optimizer, images, settings, len(history)):
+        history.append(row)
+        resume.save(key, network, optimizer, history)
+        yield history
+
+
 def table(history: list[dict[str, float | None]]) -> pandas.DataFrame:
     """What plots/loss.csv holds: epoch, train_loss, validation_loss, validation_accuracy, empty where not measured."""
     return pandas.DataFrame([{"epoch": epoch, **row} for epoch, row in enumerate(history, start=1)])
+
+
+def told(history: list[dict[str, float | None]], epochs: int) -> str:
+    """The last epoch as a line."""
+    values = [f"{name} {value:.4f}" for name, value in history[-1].items() if value is not None]
+    return "  ".join([f"epoch {len(history)}/{epochs}", *values])
 
 
 def main() -> None:
@@ -116,30 +142,17 @@ def main() -> None:
         checkpoint.load(INITIAL, network, settings.initial())
         network.to(device)
         images = tensors.to_tensors(data.load_train(settings.dataset), device)
-        optimizer = optimizer_of(network, settings)
+        contents = [data.read(path) for path in (*data.TRAIN_FILES, INITIAL)]
 
-        facts = resume.facts(settings.training(), [INITIAL, *data.TRAIN_FILES])
-        workers.agree(facts)
-        key = resume.fingerprint(facts)
-        history = resume.restore(key, settings.epochs, network, optimizer)
         is_first = workers.rank() == 0  # the one that speaks and writes
-        with tqdm(total=settings.epochs, initial=len(history), unit="epoch", disable=None if is_first else True) as bar:
-            for row in fit(network, optimizer, images, settings, len(history)):
-                history.append(row)
-                resume.save(key, network, optimizer, history)
-                if is_first:
+        with tqdm(total=settings.epochs, unit="epoch", disable=None if is_first else True) as bar:
+            for number, history in enumerate(trained(network, images, settings, contents)):
+                bar.update(len(history) - bar.n)
+                if is_first and history:
                     output.write_csv("plots/loss.csv", table(history))
-                    tqdm.write(told(history, settings.epochs))
-                bar.update()
+                    tqdm.write(told(history, settings.epochs) if number else f"training goes on after {bar.n} epochs")
         if is_first:
-            output.write_csv("plots/loss.csv", table(history))
             checkpoint.save("models/checkpoint.safetensors", network, settings.training())
-
-
-def told(history: list[dict[str, float | None]], epochs: int) -> str:
-    """The last epoch as a line."""
-    values = [f"{name} {value:.4f}" for name, value in history[-1].items() if value is not None]
-    return "  ".join([f"epoch {len(history)}/{epochs}", *values])
 
 
 if __name__ == "__main__":

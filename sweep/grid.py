@@ -1,50 +1,61 @@
-"""The settings of sweep/params.yaml: which learning rates and momenta to compare, and with how many seeds."""
+"""What the sweep compares: the settings of sweep/params.yaml in place of those of params.yaml."""
 
 from itertools import product
-from typing import Annotated
+from typing import Any
 
-from stages.lib.errors import PipelineError
-from stages.lib.params import read
+from stages.lib import params
+from stages.lib.params import Params
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+PATH = "sweep/params.yaml"
+FIXED = {
+    "dataset",
+    "device",
+    "seed",
+    "validation_images",
+}  # shape training, but are the same for all, or have own lines
 
-def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
-    if len(set(values)) < len(values):
-        raise ValueError("a value occurs twice")
-    return values
+Candidate = dict[str, Any]  # the settings that vary, by name
 
 
 class Grid(BaseModel):
-    """What is compared. All else (dataset, model, epochs, ...) is as in the pipeline's own params.yaml."""
+    """The values of each setting that varies; all else is as in the pipeline's own params.yaml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lrs: Annotated[tuple[Annotated[float, Field(gt=0, le=1e38)], ...], AfterValidator(_distinct)] = Field(
-        min_length=1, max_length=20, description="1 to 20 different numbers above 0 and at most 1e38, as in [0.1, 0.2]"
-    )
-    momenta: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], AfterValidator(_distinct)] = Field(
-        min_length=1, max_length=20, description="1 to 20 different numbers from 0 to below 1, as in [0.0, 0.9]"
-    )
+    grid: dict[str, list[Any]] = Field(min_length=1, description="lines like `lr: [0.1, 0.2]`")
     seeds: int = Field(ge=2, le=100, description="a whole number from 2 to 100")
-    validation_images: int = Field(ge=1, le=60_000, description="a whole number from 1 to 60,000")
+    validation_images: int = Field(ge=1, lt=60_000, description="a whole number from 1 to 59,999")
 
-    @property
-    def candidates(self) -> list[tuple[float, float]]:
-        """Every pair of learning rate and momentum, in the order of the file."""
-        return list(product(self.lrs, self.momenta))
 
-    def training_images(self, total: int, batch_size: int) -> int:
-        """How many of `total` images are left for training; raises PipelineError if they don't fill a batch."""
-        left = total - self.validation_images
-        if left < batch_size:
-            raise PipelineError(
-                f"validation_images: {self.validation_images:,} of the {total:,} training images leaves "
-                f"{max(left, 0):,} to train on, less than a batch of {batch_size:,}; "
-                f"set it to at most {total - batch_size:,}"
+def load() -> tuple[list[Candidate], list[list[Params]]]:
+    """The candidates, and for each its settings with every seed.
+
+    Raises PipelineError, naming all problems at once, for what params.yaml would not allow.
+    """
+    base, sweep = params.load(), params.read(PATH, Grid)
+    if problems := [problem for name, values in sweep.grid.items() for problem in _problems(base, name, values)]:
+        raise params.unusable(PATH, problems)
+    settings = [
+        [
+            Params.model_validate(
+                base.model_dump()
+                | dict(zip(sweep.grid, values, strict=True))
+                | {"seed": seed, "validation_images": sweep.validation_images}
             )
-        return left
+            for seed in range(sweep.seeds)
+        ]
+        for values in product(*sweep.grid.values())
+    ]
+    return [{name: getattr(models[0], name) for name in sweep.grid} for models in settings], settings
 
 
-def load_grid() -> Grid:
-    return read("sweep/params.yaml", Grid)
+def _problems(base: Params, name: str, values: list[Any]) -> list[str]:
+    """What is wrong with one setting of the grid."""
+    allowed = [key for key in base.training() if key not in FIXED]
+    if name not in allowed:
+        return [f"grid: {name} can't vary; expected one of {', '.join(allowed)}"]
+    if not values or len(set(map(str, values))) < len(values):
+        return [f"grid: {name} needs one value or more, each once; found {values}"]
+    return [problem for value in values for problem in params.problems_of(base.model_dump() | {name: value}, Params)]

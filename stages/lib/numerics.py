@@ -75,7 +75,8 @@ WITHOUT_GRADIENT = named(
     "eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or logical_not logical_xor __eq__ __ne__ "
     "__lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ argmax argmin amax amin aminmax max min sort "
     "argsort topk nonzero unique sign floor ceil round trunc index_select gather take masked_select "
-    "masked_fill masked_fill_ scatter_ __getitem__ __setitem__ expand expand_as repeat repeat_interleave flip roll one_hot frexp"
+    "masked_fill masked_fill_ scatter_ __getitem__ __setitem__ expand expand_as repeat repeat_interleave flip roll "
+    "one_hot frexp"
 )
 OF_INTEGERS = named("sum cumsum prod bincount count_nonzero arange __floordiv__ __mod__ floor_divide remainder")
 

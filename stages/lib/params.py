@@ -110,13 +110,24 @@ def read(path: str | Path, schema: type[Settings]) -> Settings:
     Raises PipelineError, naming all problems at once: each with the key, the value found and what is allowed.
     """
     values, problems = _read(Path(path))
-    try:
-        settings = schema.model_validate(values)
-    except ValidationError as error:
-        problems += [_explain(problem, schema) for problem in error.errors()]
+    problems += problems_of(values, schema)
     if problems:
-        raise PipelineError("\n  ".join([f"{path} has settings that can't be used:", *problems]))
-    return settings
+        raise unusable(path, problems)
+    return schema.model_validate(values)
+
+
+def problems_of(values: dict[str, Any], schema: type[BaseModel]) -> list[str]:
+    """A line for each value that `schema` does not allow."""
+    try:
+        schema.model_validate(values)
+    except ValidationError as error:
+        return [_explain(problem, schema) for problem in error.errors()]
+    return []
+
+
+def unusable(path: str | Path, problems: list[str]) -> PipelineError:
+    """The error that names all problems of a file at once."""
+    return PipelineError("\n  ".join([f"{path} has settings that can't be used:", *problems]))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:

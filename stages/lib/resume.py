@@ -6,10 +6,11 @@ fingerprint of everything that shapes the training except its length, so it can 
 
 import hashlib
 import json
-import os
 import platform
 import sys
+from itertools import accumulate
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from stages.lib import checkpoint, data, output, workers
@@ -21,27 +22,38 @@ from torch import nn
 
 CODE = Path(__file__).parent.parent
 FOLDER = Path(".train_cache")
-KEPT = 8  # states of other trainings; the oldest go
+KEPT = 10**9  # bytes of states in all; the oldest go
 History = list[dict[str, float | None]]  # of each epoch, what was measured
 NUMBER = "tensor number"  # no name that a parameter would have
 
 
-def facts(settings: dict[str, Any], files: list[Path]) -> dict[str, Any]:
-    """What shapes a training except its length: settings, the bytes of `files`, and the code that is loaded.
+def facts(settings: dict[str, Any], contents: list[bytes], module: ModuleType) -> dict[str, Any]:
+    """What shapes a training except its length: settings, the files it reads, and the code of `module` and its imports.
 
     For `native` numerics also versions and processor, which round in their own ways; else a training may go on with
     others.
     """
-    loaded = {Path(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}
-    code = {path.relative_to(CODE).as_posix(): path for path in loaded if path.is_relative_to(CODE)}
     found = {
         "settings": {key: value for key, value in settings.items() if key != "epochs"},
-        "data": [_sha256(data.read(path)) for path in files],
-        "code": {name: _sha256(data.read(path).replace(b"\r\n", b"\n")) for name, path in code.items()},
+        "data": [_sha256(content) for content in contents],
+        "code": {name: _sha256(data.read(path).replace(b"\r\n", b"\n")) for name, path in _code(module, {}).items()},
     }
     if settings["numerics"] == "native":
         found["versions"] = [sys.version, torch.__version__, np.__version__]
         found["processor"] = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    return found
+
+
+def _code(module: ModuleType, found: dict[str, Path]) -> dict[str, Path]:
+    """The files of a module and of the project's modules that it uses, by their paths within the project."""
+    path = Path(module.__file__ or "").resolve()
+    found[path.relative_to(CODE).as_posix()] = path
+    for value in vars(module).values():
+        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        used = sys.modules.get(str(name))
+        file = Path(getattr(used, "__file__", None) or "").resolve()
+        if used and file.is_relative_to(CODE) and file.relative_to(CODE).as_posix() not in found:
+            _code(used, found)
     return found
 
 
@@ -59,7 +71,7 @@ def save(key: str, network: nn.Module, optimizer: torch.optim.Optimizer, history
 
     A state that can't be kept only costs time later: that is said in a line, and the training goes on.
     """
-    if int(os.environ.get("LOCAL_RANK", 0)) != 0:  # of several workers, one on each machine
+    if not workers.keeps():
         return
     content = _encode({"history": history, "network": network.state_dict(), "optimizer": optimizer.state_dict()})
     try:
@@ -71,8 +83,9 @@ def save(key: str, network: nn.Module, optimizer: torch.optim.Optimizer, history
 
 def _forget_old() -> None:
     by_age = sorted(FOLDER.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    for old in by_age[KEPT:]:
-        old.unlink(missing_ok=True)
+    for old, total in zip(by_age, accumulate(path.stat().st_size for path in by_age), strict=True):
+        if total > KEPT:
+            old.unlink(missing_ok=True)
 
 
 def restore(key: str, epochs: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> History:
@@ -90,8 +103,6 @@ def restore(key: str, epochs: int, network: nn.Module, optimizer: torch.optim.Op
     state = workers.sent(state, source=lengths.index(max(lengths)))
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
-    if workers.rank() == 0:
-        print(f"training goes on after epoch {max(lengths)} of {epochs}")
     return state["history"]
 
 

@@ -6,6 +6,8 @@ matrix, sums, and the state from which they go on. Exact sums don't depend on wh
 
 import math
 import os
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,7 +19,9 @@ import torch
 import torch.distributed as dist
 
 TIMEOUT = timedelta(minutes=5)  # after which a worker that the others wait for counts as lost
-_group: dist.Store | None = None
+_store: dist.Store | None = None  # what the workers share
+_alone = False
+_counts: Counter[str] = Counter()  # of a single process
 
 
 @contextmanager
@@ -26,8 +30,9 @@ def joined(device: str = "cpu") -> Iterator[None]:
 
     An error that all workers run into is told by the first of them only.
     """
-    global _group
+    global _store
     if "TORCHELASTIC_RUN_ID" not in os.environ:
+        _counts.clear()
         yield
         return
     if device == "cuda":
@@ -35,47 +40,72 @@ def joined(device: str = "cpu") -> Iterator[None]:
     store, rank, workers = next(dist.rendezvous("env://", timeout=TIMEOUT))
     backend = "nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=workers)
-    _group = store
+    _store = store
     try:
         yield
+        meet("end")  # who leaves earlier closes the connections on which others still receive
     except PipelineError:
         if store.add("failures", 1) > 1:
             raise SilentError from None
         raise
     finally:
-        _group = None
+        _store = None
         dist.destroy_process_group()
 
 
 @contextmanager
 def alone() -> Iterator[None]:
     """Within it, this worker trains a network of its own."""
-    global _group
-    group, _group = _group, None
+    global _alone
+    _alone = True
     try:
         yield
     finally:
-        _group = group
+        _alone = False
+
+
+def _is_alone() -> bool:
+    return _store is None or _alone
 
 
 def size() -> int:
-    """How many workers there are."""
-    return 1 if _group is None else dist.get_world_size()
+    """How many workers train together."""
+    return 1 if _is_alone() else dist.get_world_size()
 
 
 def rank() -> int:
     """The number of this worker, from 0."""
-    return 0 if _group is None else dist.get_rank()
+    return 0 if _is_alone() else dist.get_rank()
+
+
+def keeps() -> bool:
+    """Whether this worker keeps the state of the training: one on each machine does, for all on it."""
+    return _is_alone() or int(os.environ["LOCAL_RANK"]) == 0
+
+
+def counted(name: str, by: int = 1) -> int:
+    """A number that all workers add to, after adding to it, also of those that train alone."""
+    if _store is not None:
+        return _store.add(name, by)
+    _counts[name] += by
+    return _counts[name]
+
+
+def meet(name: str) -> None:
+    """Wait for all the others, however long that takes: the time limit of the group is for those that are lost."""
+    counted(name)
+    while _store is not None and counted(name, 0) < dist.get_world_size():
+        time.sleep(0.1)
 
 
 def share(batch: torch.Tensor) -> torch.Tensor:
     """This worker's part of the indices of a batch; it is empty if there are more workers than images."""
-    return batch if _group is None else batch.tensor_split(size())[rank()]
+    return batch if _is_alone() else batch.tensor_split(size())[rank()]
 
 
 def largest(value: float) -> float:
     """The largest value of all workers; infinity if one of them is NaN."""
-    if _group is None:
+    if _is_alone():
         return value
     shared = torch.tensor(math.inf if math.isnan(value) else value, dtype=torch.float64, device=_device())
     _together(dist.all_reduce, shared, dist.ReduceOp.MAX)
@@ -84,7 +114,7 @@ def largest(value: float) -> float:
 
 def total(*values: Any) -> tuple[Any, ...]:
     """The sums of float64 tensors and numbers over all workers, sent as one message."""
-    if _group is None:
+    if _is_alone():
         return values
     parts = [torch.as_tensor(value, dtype=torch.float64, device=_device()) for value in values]
     message = torch.cat([part.flatten() for part in parts])
@@ -95,7 +125,7 @@ def total(*values: Any) -> tuple[Any, ...]:
 
 def gathered(value: Any) -> list[Any]:
     """What each worker has, in their order, for all of them."""
-    if _group is None:
+    if _is_alone():
         return [value]
     values = [None] * size()
     _together(dist.all_gather_object, values, value)
@@ -104,7 +134,7 @@ def gathered(value: Any) -> list[Any]:
 
 def sent(value: Any, source: int) -> Any:
     """What worker number `source` has, for all of them."""
-    if _group is None:
+    if _is_alone():
         return value
     values = [value]
     _together(dist.broadcast_object_list, values, source)
