@@ -64,10 +64,10 @@ def swept(small: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: Cal
     folder = tmp_path_factory.mktemp("swept")
     shutil.copytree(small, folder, dirs_exist_ok=True)
     (folder / "sweep").mkdir()
-    grid = {"lrs": [0.1, 0.5], "momenta": [0.0, 0.9], "seeds": 3, "validation_images": 300}
+    grid = {"grid": {"lr": [0.1, 0.5], "momentum": [0.0, 0.9]}, "seeds": 3, "validation_images": 300}
     (folder / "sweep/params.yaml").write_text(yaml.safe_dump(grid))
     with chdir(folder):
-        run_stages("sweep.train", "sweep.report")
+        run_stages("sweep.run")
     return folder
 
 

@@ -27,7 +27,7 @@ ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SWEEP = yaml.safe_load((ROOT / "sweep/dvc.yaml").read_text())["stages"]
 # Of both graphs, by module.
-MODULES = {stage["cmd"].removeprefix("python -m "): stage for stage in [*STAGES.values(), *SWEEP.values()]}
+MODULES = {stage["cmd"].rpartition("-m ")[2]: stage for stage in [*STAGES.values(), *SWEEP.values()]}
 
 
 def declared(stage: str, kind: str) -> set[str]:
