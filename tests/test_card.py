@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-CARD = (ROOT / "models/README.md").read_text(encoding="utf-8")
+CARD = (ROOT / "MODEL.md").read_text(encoding="utf-8")
 WORDS = " ".join(CARD.split())
 
 
@@ -68,5 +68,5 @@ def test_it_is_the_artifact_of_the_pipeline():
     artifact = graph["artifacts"]["mnist-classifier"]
     assert artifact["path"] in graph["stages"]["train"]["outs"]
     assert artifact["type"] == "model"
-    assert (ROOT / "models/README.md").is_file()
+    assert (ROOT / "MODEL.md").is_file()
     assert CARD.startswith("# Model card: mnist-classifier\n")
