@@ -214,9 +214,7 @@ class Softmax:
         """
         bits = min(LOSS_BITS, SUM_BITS - LOSS_LIMIT - bits_of(images))
         logs = self.values.gather(1, labels.unsqueeze(1)).log_()
-        error = (
-            self.error + LOSS_MOST * 2.0**-51
-        )  # of the probability, then of its logarithm, 4 units in the last place
+        error = self.error + LOSS_MOST * 2.0**-51  # of the probability, and 4 last places of its logarithm
         return settled(
             logs.sub(error),
             logs.add_(error),

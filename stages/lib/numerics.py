@@ -82,7 +82,8 @@ ELEMENTWISE = named(
 # Right as they are, but their gradients would be sums.
 WITHOUT_GRADIENT = named(
     "amax amin aminmax max min sort topk unique sign floor ceil round trunc index_select gather take masked_select "
-    "masked_fill masked_fill_ scatter_ __getitem__ __setitem__ expand expand_as repeat repeat_interleave flip roll frexp"
+    "masked_fill masked_fill_ scatter_ __getitem__ __setitem__ expand expand_as repeat repeat_interleave flip roll "
+    "frexp"
 )
 OF_INTEGERS = named("sum cumsum prod bincount count_nonzero arange __floordiv__ __mod__ floor_divide remainder")
 

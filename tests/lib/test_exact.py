@@ -27,7 +27,7 @@ SEEDS = st.integers(0, 10**6)
 
 
 def matrix(rows: int, columns: int, scale: int, seed: int, spread: int = 30) -> torch.Tensor:
-    """Random float32 numbers of magnitudes 2**(scale - spread) to 2**scale, some of them 0 or halfway between others."""
+    """Random float32 numbers of magnitudes 2**(scale - spread) to 2**scale, some 0 or halfway between others."""
     chance = random.Random(f"{rows} {columns} {seed}")
     values = [
         chance.choice([0.0, 1.0, 1.0, chance.uniform(0.5, 1), chance.randrange(2**9) / 2**9])
@@ -209,7 +209,7 @@ def test_logits_that_are_no_numbers_give_losses_that_are_none() -> None:
         logits[1, 2] = bad
         with numerics.Exact(3):
             loss = functional.cross_entropy(logits.requires_grad_(), torch.tensor([1, 2, 3])).item()
-        assert loss == expected or math.isnan(loss) and math.isnan(expected), bad
+        assert loss == expected or (math.isnan(loss) and math.isnan(expected)), bad
 
 
 @pytest.mark.parametrize("loss", [699.5, 699.99, 700.01, 708.5, 720.3, 744.2, 745.5, 2_000])
@@ -278,12 +278,10 @@ def test_probabilities_loss_and_gradient_are_rounded_as_documented(rows: list[li
     np.testing.assert_array_equal(logits.grad, (p - np.eye(3, dtype=np.float32)[labels]) / np.float32(len(rows)))
 
 
-@pytest.mark.parametrize(
-    "value", [0.0, 1e-45, -1e-30, 1e-20, 104.0, -104.0, 1e30, -1e30, math.inf, -math.inf, math.nan]
-)
+@pytest.mark.parametrize("value", [0, 1e-45, -1e-30, 1e-20, 104, -104, 1e30, -1e30, math.inf, -math.inf, math.nan])
 def test_sigmoid_and_tanh_at_the_ends(value: float) -> None:
     with numerics.Exact(1):
-        s, t = (f(torch.tensor([value])).item() for f in (torch.sigmoid, torch.tanh))
+        s, t = (f(torch.tensor([float(value)])).item() for f in (torch.sigmoid, torch.tanh))
     if math.isnan(value):
         assert math.isnan(s) and math.isnan(t)
     else:

@@ -1,4 +1,4 @@
-"""The optimizers' steps against NumPy's float32, one operation at a time; and what is refused, before it is computed."""
+"""The optimizers' steps against NumPy's float32, one operation at a time; and what is refused, unseen."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -201,7 +201,7 @@ def test_optimizers_that_are_not_known_to_be_exact_are_refused(name: str, optimi
 
 
 def test_a_device_without_float64_is_refused() -> None:
-    with pytest.raises(PipelineError, match="device: mps has no float64.*; set device: cpu, or numerics: native"):
+    with pytest.raises(PipelineError, match=r"device: mps has no float64.*; set device: cpu, or numerics: native"):
         numerics.arithmetic("exact", "mps", images=1)
 
 
