@@ -28,6 +28,13 @@ def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[torch.Tenso
     return names["network"]
 
 
+def shown(dataset: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The test images (n, 28, 28) in [0, 1], and their labels."""
+    everything = tensors.to_tensors(data.load_test(dataset))
+    pixels, labels = everything.batch(everything.every())
+    return pixels.view(-1, 28, 28), labels
+
+
 def accuracy(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, labels: torch.Tensor) -> float:
     return (network(images.flatten(1)).argmax(1) == labels).double().mean().item()
 
@@ -35,7 +42,7 @@ def accuracy(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tens
 @pytest.mark.slow
 def test_the_lines_load_the_network(digits, monkeypatch):
     network = load(digits, monkeypatch)
-    images, labels = tensors.to_tensors(data.load_test("digits"))
+    images, labels = shown("digits")
     recorded = json.loads((digits / "metrics/test.json").read_text())["accuracy"]
     assert accuracy(network, images, labels) == pytest.approx(recorded, abs=1e-12)
 
@@ -54,9 +61,9 @@ def test_results_are_those_of_the_last_commit():
 @pytest.mark.slow
 def test_limits_are_measured(trained, monkeypatch):
     network = load(trained, monkeypatch)
-    images, labels = tensors.to_tensors(data.load_test("mnist"))
+    images, labels = shown("mnist")
     classes = pandas.read_csv("plots/classes.csv").set_index("class")
-    moved = accuracy(network, torch.roll(images, 4, 3), labels)
+    moved = accuracy(network, torch.roll(images, 4, 2), labels)
     assert f"moved 4 pixels to the right: {moved:.1%}".replace("%", " %") in WORDS
     assert f"unprepared: {accuracy(network, 1 - images, labels):.1%}".replace("%", " %") in WORDS
     hardest = classes["recall"].idxmin()

@@ -51,27 +51,24 @@ def named(names: str) -> frozenset[Function]:
     return frozenset(function for function in found if function is not None)
 
 
-# Nothing is computed, only moved, asked, compared or converted.
-REARRANGE = (
-    named(
-        "view view_as reshape flatten unflatten squeeze unsqueeze t transpose permute movedim swapaxes chunk split unbind "
-        "tensor_split narrow select contiguous clone detach detach_ requires_grad_ retain_grad backward copy_ cat stack "
-        "zero_ fill_ zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_tensor new_empty zeros ones "
-        "full empty eye tensor as_tensor from_numpy to float double int long bool cpu cuda item tolist numpy numel size "
-        "dim stride is_floating_point is_complex is_contiguous is_tensor data_ptr element_size storage_offset "
-        "untyped_storage register_hook __len__ __repr__ __format__ __bool__ __float__ __int__"
-        " __index__ __hash__ __contains__ eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or "
-        "logical_not logical_xor __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ argmax argmin "
-        "argsort nonzero one_hot"
-    )
-    | {
-        torch._C._set_grad_enabled,  # with torch.no_grad()
-    }
-    | {
-        getattr(attribute, access)
-        for _, attribute in inspect.getmembers(torch.Tensor, inspect.isdatadescriptor)
-        for access in ("__get__", "__set__", "__delete__")
-    }
+# Nothing is computed, only moved, asked or converted.
+REARRANGE = named(
+    "view view_as reshape flatten unflatten squeeze unsqueeze t transpose permute movedim swapaxes chunk split unbind "
+    "tensor_split narrow select contiguous clone detach detach_ requires_grad_ retain_grad backward copy_ cat stack "
+    "zero_ fill_ zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_tensor new_empty zeros ones "
+    "full empty eye tensor as_tensor from_numpy to float double int long bool cpu cuda item tolist numpy numel size "
+    "dim stride is_floating_point is_complex is_contiguous is_tensor data_ptr element_size storage_offset "
+    "untyped_storage register_hook __len__ __repr__ __format__ __bool__ __float__ __int__"
+    " __index__ __hash__ __contains__"
+) | {
+    getattr(attribute, access)
+    for _, attribute in inspect.getmembers(torch.Tensor, inspect.isdatadescriptor)
+    for access in ("__get__", "__set__", "__delete__")
+}
+# Their results are whole numbers or truth values, and have no gradients.
+COMPARE = named(
+    "eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or logical_not logical_xor __eq__ __ne__ "
+    "__lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ argmax argmin argsort nonzero one_hot"
 )
 # One IEEE 754 operation for each element, in the backward pass, too.
 ELEMENTWISE = named(
@@ -95,7 +92,8 @@ class Exact(TorchFunctionMode):
         super().__init__()
         self.images = images
         self._known: dict[Function, Function] = {
-            **{function: function for function in REARRANGE},
+            **{function: function for function in REARRANGE | COMPARE},
+            torch._C._set_grad_enabled: torch._C._set_grad_enabled,  # with torch.no_grad()
             **dict.fromkeys(named("sigmoid"), exact.Sigmoid.apply),
             **dict.fromkeys(named("tanh"), exact.Tanh.apply),
             functional.linear: self._linear,
