@@ -150,7 +150,8 @@ def main() -> None:
                 bar.update(len(history) - bar.n)
                 if is_first and history:
                     output.write_csv("plots/loss.csv", table(history))
-                    tqdm.write(told(history, settings.epochs) if number else f"training goes on after {bar.n} epochs")
+                    goes_on = f"training goes on after epoch {len(history)} of {settings.epochs}"
+                    tqdm.write(told(history, settings.epochs) if number else goes_on)
         if is_first:
             checkpoint.save("models/checkpoint.safetensors", network, settings.training())
 

@@ -28,10 +28,11 @@ def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[torch.Tenso
     return names["network"]
 
 
-def floats(dataset: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The test images (n, 28, 28) float32 in [0, 1], and their labels."""
-    images, labels = tensors.to_tensors(data.load_test(dataset))
-    return images / 255, labels
+def shown(dataset: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The test images (n, 28, 28) in [0, 1], and their labels."""
+    everything = tensors.to_tensors(data.load_test(dataset))
+    pixels, labels = everything.batch(everything.every())
+    return pixels.view(-1, 28, 28), labels
 
 
 def accuracy(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, labels: torch.Tensor) -> float:
@@ -41,7 +42,7 @@ def accuracy(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tens
 @pytest.mark.slow
 def test_the_lines_load_the_network(digits, monkeypatch):
     network = load(digits, monkeypatch)
-    images, labels = floats("digits")
+    images, labels = shown("digits")
     recorded = json.loads((digits / "metrics/test.json").read_text())["accuracy"]
     assert accuracy(network, images, labels) == pytest.approx(recorded, abs=1e-12)
 
@@ -60,7 +61,7 @@ def test_results_are_those_of_the_last_commit():
 @pytest.mark.slow
 def test_limits_are_measured(trained, monkeypatch):
     network = load(trained, monkeypatch)
-    images, labels = floats("mnist")
+    images, labels = shown("mnist")
     classes = pandas.read_csv("plots/classes.csv").set_index("class")
     moved = accuracy(network, torch.roll(images, 4, 2), labels)
     assert f"moved 4 pixels to the right: {moved:.1%}".replace("%", " %") in WORDS

@@ -1,89 +1,103 @@
-"""The whole pipeline on the digits as other processors would run it: every output is the same bytes.
+"""The five stages as other processors run them, emulated by QEMU, instruction by instruction: every file is the same.
 
-QEMU runs the Python of each stage instruction by instruction as the named processor (`qemu-x86_64 -cpu help` lists
-them); DVC runs as usual.
+As x86-64 without AVX and with AVX2 (`qemu-x86_64 -cpu help` lists them), and as arm64, for which the environment
+variable ARM64_PYTHON names the command that runs Python with torch, of another version, too.
 """
 
 import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stages.lib.errors import PipelineError
 from tests import replica
+from tests.project import STAGES
+from tools import outputs
 
 import pytest
-
-QEMU = "qemu-x86_64"
-MODELS = ["Nehalem", "EPYC-Rome"]  # Intel's without AVX, and AMD's with AVX2
-SETTINGS = {"dataset": "digits", "batch_size": 10, "epochs": 2}
-DVC = """
-stages:
-  features:
-    cmd: python features.py
-    deps: [features.py]
-    params: [feature]
-    outs: [features.csv]
-"""
-FEATURES = """
 import yaml
-from numpy._core._multiarray_umath import __cpu_features__ as features
-name = yaml.safe_load(open("params.yaml"))["feature"]
-open("features.csv", "w").write(f"feature,{name}\\nhere,{features[name]}\\n")
-"""
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"needs {QEMU} to emulate processors (Debian: qemu-user)"),
-]
+
+QEMU, ARM64 = "qemu-x86_64", os.environ.get("ARM64_PYTHON", "")
+SETTINGS = {"dataset": "digits", "batch_size": 50, "epochs": 2, "momentum": 0.5, "validation_images": 100}
+HERE = [sys.executable]
+PYTHONS = {
+    **{model: [QEMU, "-cpu", model, sys.executable] for model in ("Nehalem", "Haswell")},
+    "arm64": shlex.split(ARM64),
+}
+needs_qemu = pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"needs {QEMU} (Debian: qemu-user)")
+needs_arm64 = pytest.mark.skipif(not ARM64, reason="needs ARM64_PYTHON, a command that runs Python as arm64")
+pytestmark = pytest.mark.slow
 
 
-def compute(folder: Path, model: str, **settings: object) -> Path:
-    """Run the pipeline as `model`, or as this processor if that is empty, in a fresh copy; returns the copy."""
-    replica.make(folder / "project", settings)
-    environment = {}
-    if model:
-        (folder / "bin").mkdir()
-        python = folder / "bin/python"
-        python.write_text(f'#!/bin/sh\nexec {shlex.join([QEMU, "-cpu", model, sys.executable])} "$@"\n')
-        python.chmod(0o755)
-        path = [folder / "bin", Path(sys.executable).parent, os.environ["PATH"]]
-        environment["PATH"] = os.pathsep.join(map(str, path))
-    replica.run(folder / "project", environment=environment)
-    return folder / "project"
+def compute(folder: Path, python: list[str], *stages: str, **changes: object) -> Path:
+    """Run stages in a copy of the project, with some settings changed; returns the copy."""
+    settings = yaml.safe_load((folder / "params.yaml").read_text()) | changes
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+    for stage in stages or STAGES:
+        replica.run(folder, [*python, "-m", f"stages.{stage}"])
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All results by their path; of a picture the pixels, which a system's own library may have packed differently."""
+    paths = [path for name in ("data/raw", "models", "metrics", "plots") for path in (folder / name).rglob("*")]
+    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+    return {name: repr(outputs.pixels(content)).encode() if name.endswith(".png") else content
+            for name, content in contents.items()}  # fmt: skip
+
+
+def checkpoint(folder: Path) -> bytes:
+    return (folder / "models/checkpoint.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy in which this processor ran the pipeline."""
-    return compute(tmp_path_factory.mktemp("here"), "", **SETTINGS)
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes copies of the project in which nothing has run."""
+
+    def make(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name) / "project"
+        replica.make(folder, SETTINGS)
+        for result in ("metrics", "plots"):
+            shutil.rmtree(folder / result)
+        return folder
+
+    return make
 
 
-@pytest.mark.emulated
-@pytest.mark.parametrize("model", MODELS)
-def test_another_processor_gives_the_same_bytes(model: str, here: Path, tmp_path: Path) -> None:
-    assert len(replica.hashes(here)) >= 15
-    assert replica.difference(here, compute(tmp_path, model, **SETTINGS)) == ""
+@pytest.fixture(scope="module")
+def here(fresh: Callable[[str], Path]) -> Path:
+    """A copy in which this processor ran all stages."""
+    return compute(fresh("here"), HERE)
 
 
-@pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A pipeline of one stage that writes down whether the processor has a feature."""
-    (tmp_path / "toy").mkdir()
-    monkeypatch.chdir(tmp_path / "toy")
-    Path("dvc.yaml").write_text(DVC)
-    Path("params.yaml").write_text("feature: SSE42\n")
-    Path("features.py").write_text(FEATURES)
-    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
-        replica.run(Path(), command)
-    return tmp_path
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_arm64 if name == "arm64" else needs_qemu) for name in PYTHONS]
+)
+def test_another_processor_gives_the_same_files(name: str, here: Path, fresh: Callable[[str], Path]) -> None:
+    expected, found = files(here), files(compute(fresh(name), PYTHONS[name]))
+    assert len(expected) >= 20
+    assert [path for path in expected | found if expected.get(path) != found.get(path)] == []
 
 
-def test_a_dependence_on_the_processor_is_seen(toy: Path) -> None:
-    one, other = (compute(toy / name, name, feature="AVX2") for name in ("Haswell", "SandyBridge"))
-    assert replica.difference(one, other) == "features.csv differs: line 2 should be `here,True`, is `here,False`"
+@needs_arm64
+def test_a_training_goes_on_on_another_processor(here: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(here, tmp_path / "project")
+    shutil.rmtree(folder / ".train_cache")
+    assert checkpoint(compute(folder, HERE, "train", epochs=1)) != checkpoint(here)
+    (folder / "params.yaml").write_text((here / "params.yaml").read_text())
+    assert "training goes on after epoch 1 of 2" in replica.run(folder, [*PYTHONS["arm64"], "-m", "stages.train"])
+    assert checkpoint(folder) == checkpoint(here)
 
 
-def test_an_unknown_processor_is_an_error(toy: Path) -> None:
-    with pytest.raises(PipelineError, match=r"(?s)dvc repro failed.*unable to find CPU model 'Pentium9'"):
-        compute(toy / "one", "Pentium9")
+@needs_qemu
+def test_native_numerics_differ(here: Path, tmp_path: Path) -> None:
+    """The negative control: these processors do round differently."""
+
+    def native(name: str, python: list[str]) -> bytes:
+        return checkpoint(compute(shutil.copytree(here, tmp_path / name), python, "train", numerics="native"))
+
+    with ThreadPoolExecutor(2) as pool:
+        found = set(pool.map(native, ("here", "Nehalem", "Haswell"), (HERE, PYTHONS["Nehalem"], PYTHONS["Haswell"])))
+    assert len(found) > 1

@@ -210,15 +210,15 @@ class Softmax:
     def losses(self, labels: torch.Tensor, images: int) -> torch.Tensor:
         """-ln(probability of the label) of each image in nats, (n, 1), on a grid so that up to `images` add up exactly.
 
-        It is infinite if the library's probability is 0, which it is below exp(-745).
+        It is infinite beyond LOSS_MOST: float64 has fewer bits for probabilities below exp(-708).
         """
         bits = min(LOSS_BITS, SUM_BITS - LOSS_LIMIT - bits_of(images))
         logs = self.values.gather(1, labels.unsqueeze(1)).log_()
-        error = self.error + 745 * 2.0**-51  # of the probability, then of its logarithm, 4 units in the last place
+        error = self.error + LOSS_MOST * 2.0**-51  # of the probability, and 4 last places of its logarithm
         return settled(
             logs.sub(error),
             logs.add_(error),
-            lambda x: fixed(x, bits),
+            lambda x: fixed(x, bits).masked_fill_(x < -LOSS_MOST, -math.inf),
             lambda index: self._true_value((index[0], int(labels[index[0]]))).ln(),
         ).neg_()
 
@@ -235,6 +235,7 @@ def softmax(logits: torch.Tensor) -> torch.Tensor:
 
 LOSS_BITS = 26  # after the point, of an image's loss; fewer if more than 2**17 images are summed
 LOSS_LIMIT = 10  # bits before the point
+LOSS_MOST = 700  # nats
 
 
 class CrossEntropy(torch.autograd.Function):

@@ -6,6 +6,7 @@ most it lets pass since they have one right answer, and those of which it does n
 """
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -64,19 +65,22 @@ REARRANGE = named(
     for _, attribute in inspect.getmembers(torch.Tensor, inspect.isdatadescriptor)
     for access in ("__get__", "__set__", "__delete__")
 }
+# Their results are whole numbers or truth values, and have no gradients.
+COMPARE = named(
+    "eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or logical_not logical_xor __eq__ __ne__ "
+    "__lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ argmax argmin argsort nonzero one_hot"
+)
 # One IEEE 754 operation for each element, in the backward pass, too.
 ELEMENTWISE = named(
     "add add_ sub sub_ subtract rsub mul mul_ multiply div div_ divide true_divide neg neg_ negative abs abs_ absolute "
-    "sqrt sqrt_ maximum minimum clamp clamp_ clamp_min clamp_max relu relu_ relu6 hardtanh leaky_relu where __add__ "
+    "maximum minimum clamp clamp_ clamp_min clamp_max relu relu_ relu6 hardtanh leaky_relu where __add__ "
     "__radd__ __iadd__ __sub__ __rsub__ __isub__ __mul__ __rmul__ __imul__ __truediv__ __itruediv__ __neg__ __abs__"
 )
 # Right as they are, but their gradients would be sums.
 WITHOUT_GRADIENT = named(
-    "eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or logical_not logical_xor __eq__ __ne__ "
-    "__lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ argmax argmin amax amin aminmax max min sort "
-    "argsort topk nonzero unique sign floor ceil round trunc index_select gather take masked_select "
+    "amax amin aminmax max min sort topk unique sign floor ceil round trunc index_select gather take masked_select "
     "masked_fill masked_fill_ scatter_ __getitem__ __setitem__ expand expand_as repeat repeat_interleave flip roll "
-    "one_hot frexp"
+    "frexp"
 )
 OF_INTEGERS = named("sum cumsum prod bincount count_nonzero arange __floordiv__ __mod__ floor_divide remainder")
 
@@ -88,7 +92,8 @@ class Exact(TorchFunctionMode):
         super().__init__()
         self.images = images
         self._known: dict[Function, Function] = {
-            **{function: function for function in REARRANGE},
+            **{function: function for function in REARRANGE | COMPARE},
+            torch._C._set_grad_enabled: torch._C._set_grad_enabled,  # with torch.no_grad()
             **dict.fromkeys(named("sigmoid"), exact.Sigmoid.apply),
             **dict.fromkeys(named("tanh"), exact.Tanh.apply),
             functional.linear: self._linear,
@@ -124,11 +129,12 @@ class Exact(TorchFunctionMode):
             raise refusal(func, "it is not among the functions known to be exact")
 
     def _linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        if x.dim() != 2:  # a stack of matrices
-            return self._linear(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], len(weight))
+        rows = x.reshape(-1, x.shape[-1])  # of a vector, a matrix or, with the images first, a stack of matrices
         if torch.is_grad_enabled():
-            return exact.Linear.apply(x, weight, bias, self.images)
-        return exact.infer(x, weight, bias)
+            result = exact.Linear.apply(rows, weight, bias, self.images * math.prod(x.shape[1:-1]))
+        else:
+            result = exact.infer(rows, weight, bias)
+        return result.view(*x.shape[:-1], len(weight))
 
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
         plain = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}

@@ -59,6 +59,8 @@ def test_a_bad_value_is_named_with_what_is_allowed(tmp_path: Path, line: str, ex
         ("epochs: 17", "epochs: yes"),
         ("batch_size: 100", "batch_size: -1"),
         ("momentum: 0.0", "momentum: 1.0"),
+        ("validation_images: 0", "validation_images: -1"),
+        ("numerics: exact", "numerics: portable"),
         ("seed: 0", "seed: 9223372036854775808"),
         ("model: sequential", "model: Sequential"),
         ("device: cpu", "device: gpu"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
+from stages import train
 from stages.lib import resume
 
 import pytest
@@ -13,7 +14,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
-SETTINGS = {"lr": 0.1, "momentum": 0.5, "epochs": 3, "numerics": "portable"}
+SETTINGS = {"lr": 0.1, "momentum": 0.5, "epochs": 3, "numerics": "exact"}
+HISTORY = [{"train_loss": 0.5}]
 OPTIMIZERS = {
     "SGD": lambda parameters: SGD(parameters, lr=0.1),
     "SGD with momentum": lambda parameters: SGD(parameters, lr=0.1, momentum=0.5, weight_decay=0.1),
@@ -48,7 +50,7 @@ def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Ten
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_next_steps_are_the_same_after_restoring(name: str, steps: int) -> None:
     saved, restored = training(name, 2), training(name, steps)
-    losses = [0.1 + 0.2, 5e-324]
+    losses = [{"train_loss": 0.1 + 0.2, "validation_loss": None}, {"train_loss": 5e-324}]
     resume.save("key", *saved, losses)
     assert resume.restore("key", 3, *restored) == losses
     for _ in range(3):
@@ -59,20 +61,20 @@ def test_entries_of_an_optimizer_that_are_no_tensors_come_back() -> None:
     saved, restored = training(), training()
     kept = {"momentum_buffer": None, "count": 3, "mean": 0.1, "inner": [{"sum": torch.ones(2)}]}
     saved[1].load_state_dict(saved[1].state_dict() | {"state": {0: kept}})
-    resume.save("key", *saved, [0.5])
+    resume.save("key", *saved, HISTORY)
     resume.restore("key", 3, *restored)
     assert str(restored[1].state_dict()) == str(saved[1].state_dict())
 
 
 def test_nothing_kept_or_too_many_epochs_is_a_start_from_the_beginning() -> None:
     assert resume.restore("key", 3, *training()) == []
-    resume.save("key", *training(), [0.5, 0.4])
+    resume.save("key", *training(), HISTORY * 2)
     assert resume.restore("key", 1, *training()) == []
 
 
 @pytest.mark.parametrize("position", [0, 40, 500, -1])
 def test_a_damaged_state_is_ignored_with_a_line(position: int, capsys: pytest.CaptureFixture[str]) -> None:
-    resume.save("key", *training(), [0.5])
+    resume.save("key", *training(), HISTORY)
     content = bytearray((resume.FOLDER / "key").read_bytes())
     content[position] ^= 1
     (resume.FOLDER / "key").write_bytes(content)
@@ -84,7 +86,7 @@ def test_a_damaged_state_is_ignored_with_a_line(position: int, capsys: pytest.Ca
 
 
 def test_a_state_under_another_s_name_is_ignored(capsys: pytest.CaptureFixture[str]) -> None:
-    resume.save("key", *training(), [0.5])
+    resume.save("key", *training(), HISTORY)
     (resume.FOLDER / "key").rename(resume.FOLDER / "other")
     assert resume.restore("other", 3, *training()) == []
     assert "of another training" in capsys.readouterr().out
@@ -94,39 +96,38 @@ def test_a_cache_that_can_t_be_used_stops_no_training(folder: Path, capsys: pyte
     (folder / resume.FOLDER / "key").mkdir(parents=True)
     assert resume.restore("key", 3, *training()) == []
     assert "damaged or of another training" in capsys.readouterr().out
-    resume.save("key", *training(), [0.5])
+    resume.save("key", *training(), HISTORY)
     assert "would start from the beginning: can't write .train_cache/key: Is a directory" in capsys.readouterr().out
     (folder / resume.FOLDER / "key").rmdir()
     (folder / resume.FOLDER).rmdir()
     (folder / resume.FOLDER).touch()
-    resume.save("key", *training(), [0.5])
+    resume.save("key", *training(), HISTORY)
     assert resume.restore("key", 3, *training()) == []
 
 
-def test_old_states_go() -> None:
-    for index in range(resume.KEPT + 3):
-        resume.save(f"key{index}", *training(), [0.5])
+def test_old_states_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    resume.save("key0", *training(), HISTORY)
+    size = (resume.FOLDER / "key0").stat().st_size
+    monkeypatch.setattr(resume, "KEPT", 4 * size + size // 2)
+    for index in range(7):
+        resume.save(f"key{index}", *training(), HISTORY)
         os.utime(resume.FOLDER / f"key{index}", ns=(index, index))
-    resume.save("key0", *training(), [0.5])
+    resume.save("key0", *training(), HISTORY)
     kept = {path.name for path in resume.FOLDER.iterdir()}
-    assert kept == {"key0", *(f"key{index}" for index in range(resume.KEPT + 3)[-resume.KEPT + 1 :])}
+    assert kept == {"key0", "key4", "key5", "key6"}
 
 
 @pytest.fixture
 def key(folder: Path) -> Callable[..., str]:
-    """The fingerprint of a training on the file `data`, which holds an a, with changed settings."""
-    (folder / "data").write_bytes(b"a")
-    return lambda **changes: resume.fingerprint(SETTINGS | changes, [Path("data")])
+    """The fingerprint of a training on a file that holds an a, or other content, with changed settings."""
+    return lambda content=b"a", **changes: resume.fingerprint(resume.facts(SETTINGS | changes, [content], train))
 
 
 def test_the_fingerprint_depends_on_settings_but_for_epochs_and_on_files(key: Callable[..., str]) -> None:
     before = key()
     assert key(epochs=9) == before
     assert key(lr=0.2) != before
-    Path("data").write_bytes(b"b")
-    assert key() != before
-    Path("data").write_bytes(b"a")
-    assert key() == before
+    assert key(b"b") != before
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,8 @@ def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_lin
         shutil.copytree(resume.CODE, copy / "stages", ignore=shutil.ignore_patterns("__pycache__"))
         for path in copy.rglob("*.py"):
             path.write_bytes(change(path.read_bytes()))
-        code = f"from stages.lib import resume; print(resume.fingerprint({SETTINGS}, []))"
+        facts = f"resume.facts({SETTINGS}, [], train)"
+        code = f"from stages import train; from stages.lib import resume; print(resume.fingerprint({facts}))"
         return subprocess.check_output([sys.executable, "-c", code], cwd=copy, text=True)
 
     one = fingerprint("one", lambda content: content)

@@ -1,14 +1,17 @@
 from stages.lib import data, tensors
 
+import numpy as np
 import torch
 from torchvision.transforms import ToTensor
 
 
 def test_tensors_equal_those_of_torchvision(split: data.Split) -> None:
     images, labels = tensors.to_tensors(split)
-    assert (images.dtype, labels.dtype, images.shape) == (torch.float32, torch.int64, (7, 1, 28, 28))
-    for image, tensor in zip(split.images, images, strict=True):
-        assert torch.equal(ToTensor()(image[:, :, None]), tensor)
+    assert (images.dtype, labels.dtype, images.shape) == (torch.uint8, torch.int64, (7, 28, 28))
+    pixels, _ = tensors.to_tensors(split).batch(torch.arange(7))
+    assert (pixels.dtype, pixels.shape) == (torch.float32, (7, 784))
+    for image, row in zip(split.images, pixels, strict=True):
+        assert torch.equal(ToTensor()(image[:, :, None]).flatten(), row)
     assert labels.tolist() == split.labels.tolist()
 
 
@@ -19,10 +22,9 @@ def test_every_epoch_has_an_order_of_its_own_with_every_image_once() -> None:
     assert tuple(tensors.shuffled(11, 1, 2).tolist()) == orders[3]
 
 
-def test_batches_keep_images_with_their_labels_and_leave_none_out(split: data.Split) -> None:
-    images, labels = tensors.to_tensors(split)
-    order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
-    parts = list(tensors.batches(images, labels, order, 3))
-    assert [len(part_labels) for _, part_labels in parts] == [3, 3, 1]
-    assert torch.equal(torch.cat([part for part, _ in parts]), images[order])
-    assert torch.equal(torch.cat([part for _, part in parts]), labels[order])
+def test_a_batch_keeps_images_with_their_labels(split: data.Split) -> None:
+    everything = tensors.to_tensors(split)
+    pixels, labels = everything.batch(torch.tensor([3, 0, 6]))
+    assert labels.tolist() == split.labels[[3, 0, 6]].tolist()
+    np.testing.assert_array_equal(pixels.mul(255).round(), split.images[[3, 0, 6]].reshape(3, 784))
+    assert torch.equal(everything.batch(everything.every())[1], everything.labels)

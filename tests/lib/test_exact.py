@@ -1,0 +1,373 @@
+"""Exact arithmetic against references of another kind: fractions and decimals, which don't round until the end."""
+
+import math
+import operator
+import random
+from collections.abc import Callable
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+from stages.lib import exact, numerics
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+Tensors = tuple[torch.Tensor, ...]
+# The same cases in every run, without a time limit, since the machine may be busy.
+many = settings(max_examples=200, derandomize=True, deadline=None, database=None)
+SIZES = st.integers(1, 6)
+# Powers of two by which all of a matrix is scaled: from subnormal numbers to 1e30.
+SCALES = st.sampled_from([-149, -126, -110, -60, -20, 0, 3, 40, 99])
+SEEDS = st.integers(0, 10**6)
+
+
+def matrix(rows: int, columns: int, scale: int, seed: int, spread: int = 30) -> torch.Tensor:
+    """Random float32 numbers of magnitudes 2**(scale - spread) to 2**scale, some 0 or halfway between others."""
+    chance = random.Random(f"{rows} {columns} {seed}")
+    values = [
+        chance.choice([0.0, 1.0, 1.0, chance.uniform(0.5, 1), chance.randrange(2**9) / 2**9])
+        * math.ldexp(chance.choice([-1, 1]), scale - chance.randrange(spread))
+        for _ in range(rows * columns)
+    ]
+    return torch.tensor(values, dtype=torch.float32).view(rows, columns)
+
+
+def bits(x: torch.Tensor) -> bytes:
+    """All bits of a tensor; -0.0 is not 0.0."""
+    return x.detach().numpy().tobytes()
+
+
+def same(*pairs: tuple[torch.Tensor, torch.Tensor]) -> None:
+    for one, other in pairs:
+        assert bits(one) == bits(other.contiguous())
+
+
+def layer(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gradient: torch.Tensor, images: int) -> Tensors:
+    """The results (n, m) of a layer and the gradients of x, weight and bias, given that of the results."""
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
+    with numerics.Exact(images):
+        y = functional.linear(*leaves)
+    y.backward(gradient)
+    return (y, *(leaf.grad for leaf in leaves))  # type: ignore[arg-type]
+
+
+# The reference: whole numbers of units of a grid, which Python adds up without rounding
+
+
+def to_grid(x: torch.Tensor, bits: int) -> tuple[list[list[int]], Fraction]:
+    """Float32 `x` in whole units, half to even, and the unit: 2**-bits of the power of two above the largest."""
+    rows = [[Fraction(value) for value in row] for row in x.tolist()]
+    exponent = max(math.frexp(max((abs(float(value)) for row in rows for value in row), default=0.0))[1], -100)
+    unit = Fraction(2) ** (exponent - bits)
+    return [[round(value / unit) for value in row] for row in rows], unit
+
+
+def to_float32(value: Fraction) -> np.float32:
+    """The nearest float32, half to even, by integers alone."""
+    exponent = max(math.frexp(float(value))[1] - 24, -149)
+    while value and abs(value) >= Fraction(2) ** (exponent + 24):
+        exponent += 1
+    return np.float32(math.ldexp(round(value / Fraction(2) ** exponent), exponent))
+
+
+def product(a: torch.Tensor, b: torch.Tensor, bits: int, first: int | None = None) -> np.ndarray:
+    """The product of a (n, k) and b (k, m), or its first rows and columns: grids, exact sums, one rounding."""
+    (left, unit), (right, other) = to_grid(a, bits), to_grid(b, bits)
+    columns = list(zip(*right, strict=True))[:first]
+    sums = [[sum(map(operator.mul, row, column)) for column in columns] for row in left[:first]]
+    return np.array([[to_float32(value * unit * other) for value in row] for row in sums], np.float32)
+
+
+@many
+@given(SIZES, SIZES, SIZES, SCALES, SCALES, st.sampled_from([1, 100, 60_000, 2**31]), SEEDS)
+def test_products_are_exact_sums_of_rounded_factors(
+    n: int, k: int, m: int, scale: int, other: int, images: int, seed: int
+) -> None:
+    x, weight, bias = matrix(n, k, scale, seed), matrix(m, k, other, seed + 1), matrix(1, m, scale, seed + 2)[0]
+    gradient = matrix(n, m, other, seed + 3)
+    y, for_x, for_weight, for_bias = layer(x, weight, bias, gradient, images)
+    length = max(n, images, k, m)
+    kept = min(22, (53 - math.ceil(math.log2(length))) // 2)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(y.detach(), product(x, weight.t(), kept) + bias.numpy())
+        np.testing.assert_array_equal(for_x, product(gradient, weight, kept))
+        np.testing.assert_array_equal(for_weight, product(gradient.t(), x, kept))
+        units, unit = to_grid(gradient, kept)
+        np.testing.assert_array_equal(for_bias, [to_float32(sum(c) * unit) for c in zip(*units, strict=True)])
+
+
+@pytest.mark.parametrize("terms", [1, 2, 3, 100, 784, 1_024, 10_000, 60_000, 2**20 + 1])
+def test_the_largest_possible_sum_is_exact_and_needs_nearly_all_bits(terms: int) -> None:
+    # All factors as large as can be, but for one that is a unit off: a sum that rounds would lose it.
+    kept = exact.factor_bits(terms)
+    whole, unit = math.ldexp(1.0, kept), 1
+    largest = terms * 2 ** (2 * kept)
+    assert largest <= 2**53
+    assert kept == 22 or terms * 2 ** (2 * kept + 2) > 2**53  # with a bit more it could be too large
+    x = torch.full((1, terms), 1.0).mul_(1 - 2.0**-24)  # rounds up to 1
+    x[0, 0] = 1 - math.ldexp(unit, -kept)
+    weight = torch.full((1, terms), 1 - 2.0**-24)
+    weight[0, -1] = 1 - math.ldexp(unit, -kept)
+    a, b = (exact.on_grid(each, kept).mul(whole) for each in (x, weight))
+    assert a.max() == b.max() == (whole if terms > 1 else whole - 1)
+    expected = sum(int(p) * int(q) for p, q in zip(a[0].tolist(), b[0].tolist(), strict=True))
+    for order in (slice(None), torch.randperm(terms, generator=torch.Generator().manual_seed(1))):
+        assert int(torch.mm(a[:, order], b[:, order].t())) == expected
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "m", "images"), [(3, 10_000, 2, 100), (4, 2, 10_000, 4), (60_000, 3, 2, 60_000), (7, 3, 2, 60_000)]
+)
+def test_wide_layers_and_large_batches_are_exact(n: int, k: int, m: int, images: int) -> None:
+    # Numbers of both signs: what is left of their sum shows how each was rounded.
+    draw = torch.Generator().manual_seed(n)
+    x, weight, gradient = (torch.rand(shape, generator=draw).sub_(0.5) for shape in ((n, k), (m, k), (n, m)))
+    y, for_x, for_weight, for_bias = layer(x, weight, torch.zeros(m), gradient, images)
+    kept = exact.factor_bits(max(images, k, m))
+    np.testing.assert_array_equal(y.detach()[:9, :9], product(x, weight.t(), kept, 9))
+    np.testing.assert_array_equal(for_x[:9, :9], product(gradient, weight, kept, 9))
+    np.testing.assert_array_equal(for_weight[:9, :9], product(gradient.t(), x, kept, 9))
+    np.testing.assert_array_equal(for_bias[:9], product(gradient.t(), torch.ones(n, 1), kept, 9)[:, 0])
+
+
+def test_a_stack_of_matrices_is_exact_over_all_of_its_rows() -> None:
+    # 3 images of 4,000 rows: the gradient of the weight is a sum of 12,000 products.
+    draw = torch.Generator().manual_seed(3)
+    x, gradient = (torch.rand(3, 4_000, size, generator=draw).sub_(0.5) for size in (2, 1))
+    _, _, for_weight, _ = layer(x, torch.ones(1, 2), torch.zeros(1), gradient, 3)
+    kept = exact.factor_bits(12_000)
+    np.testing.assert_array_equal(for_weight, product(gradient.flatten(0, 1).t(), x.flatten(0, 1), kept))
+
+
+# What must not matter
+
+
+@many
+@given(SIZES, SIZES, SIZES, SCALES, SEEDS)
+def test_orders_of_images_inputs_and_outputs_change_no_bit(n: int, k: int, m: int, scale: int, seed: int) -> None:
+    x, weight, bias = matrix(n, k, scale, seed), matrix(m, k, 0, seed + 1), matrix(1, m, scale, seed + 2)[0]
+    gradient = matrix(n, m, scale, seed + 3)
+    draw = torch.Generator().manual_seed(seed)
+    i, j, o = (torch.randperm(size, generator=draw) for size in (n, k, m))
+    y, for_x, for_weight, for_bias = layer(x, weight, bias, gradient, n)
+    permuted = layer(x[i][:, j], weight[o][:, j], bias[o], gradient[i][:, o], n)
+    same(*zip(permuted, (y[i][:, o], for_x[i][:, j], for_weight[o][:, j], for_bias[o]), strict=True))
+
+
+@many
+@given(st.integers(1, 9), SIZES, SIZES, st.data(), SEEDS)
+def test_a_sum_over_images_may_be_split_anywhere(n: int, k: int, m: int, data: st.DataObject, seed: int) -> None:
+    cut = data.draw(st.integers(0, n))
+    kept = exact.factor_bits(60_000)
+    x, gradient = exact.on_grid(matrix(n, k, 0, seed), kept), exact.on_grid(matrix(n, m, -9, seed + 1), kept)
+    whole = torch.mm(gradient.t(), x)
+    assert torch.equal(whole, torch.mm(gradient[:cut].t(), x[:cut]) + torch.mm(gradient[cut:].t(), x[cut:]))
+    assert torch.equal(gradient.sum(0), gradient[:cut].sum(0) + gradient[cut:].sum(0))
+    losses = exact.Softmax(matrix(n, 10, 3, seed)).losses(torch.arange(n) % 10, 60_000)
+    assert torch.equal(losses.sum(), losses[:cut].sum() + losses[cut:].sum())
+
+
+@many
+@given(SIZES, SIZES, SCALES, SEEDS)
+def test_where_nothing_is_trained_a_row_does_not_depend_on_others(n: int, m: int, scale: int, seed: int) -> None:
+    x, weight, bias = matrix(n, 5, scale, seed), matrix(m, 5, 0, seed + 1), matrix(1, m, scale, seed + 2)[0]
+    x[0] *= 2.0**-20
+    with torch.no_grad(), numerics.Exact(1):
+        together = functional.linear(x, weight, bias)
+        alone = torch.cat([functional.linear(row.unsqueeze(0), weight, bias) for row in x])
+    same((together, alone))
+    units = [product(row.unsqueeze(0), weight.t(), exact.factor_bits(5))[0] for row in x]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(together, np.stack(units) + bias.numpy())
+
+
+# NaN, infinities, and what is too large
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 2.0**100, 3e38])
+@pytest.mark.parametrize("where", ["x", "weight", "gradient"])
+def test_what_can_t_be_rounded_to_a_grid_is_nan_and_never_a_finite_number(bad: float, where: str) -> None:
+    parts = {"x": matrix(3, 4, 0, 1), "weight": matrix(2, 4, 0, 2), "gradient": matrix(3, 2, 0, 3)}
+    parts[where][1, 1] = bad
+    y, for_x, for_weight, _ = layer(parts["x"], parts["weight"], torch.zeros(2), parts["gradient"], 3)
+    assert y.isnan().all() or where == "gradient"
+    assert for_x.isnan().all() or where == "x"
+    assert for_weight.isnan().all() or where == "weight"
+    with torch.no_grad(), numerics.Exact(3):
+        alone = functional.linear(parts["x"], parts["weight"])
+    assert alone.isnan().any(1).tolist() == {"x": [False, True, False], "weight": [True] * 3}.get(where, [False] * 3)
+
+
+def test_logits_that_are_no_numbers_give_losses_that_are_none() -> None:
+    for bad, expected in ((math.nan, math.nan), (math.inf, math.nan), (-math.inf, math.inf), (-1e30, math.inf)):
+        logits = torch.zeros(3, 10)
+        logits[1, 2] = bad
+        with numerics.Exact(3):
+            loss = functional.cross_entropy(logits.requires_grad_(), torch.tensor([1, 2, 3])).item()
+        assert loss == expected or (math.isnan(loss) and math.isnan(expected)), bad
+
+
+@pytest.mark.parametrize("loss", [699.5, 699.99, 700.01, 708.5, 720.3, 744.2, 745.5, 2_000])
+def test_a_loss_is_right_or_infinite(loss: float) -> None:
+    # Below exp(-708) float64 has fewer bits than the logarithm needs.
+    logits = torch.tensor([[0.0, loss]])
+    with numerics.Exact(1):
+        found = functional.cross_entropy(logits, torch.tensor([0])).item()
+    assert found == (logits[0, 1].item() if loss < 700 else math.inf)
+
+
+# Functions
+
+
+def sigmoid(x: Decimal) -> Decimal:
+    return 1 / (1 + (-x).exp())
+
+
+def tanh(x: Decimal) -> Decimal:
+    return ((2 * x).exp() - 1) / ((2 * x).exp() + 1)
+
+
+def nearest(value: Decimal) -> np.float32:
+    return to_float32(Fraction(value))
+
+
+def probabilities(row: list[float]) -> list[Decimal]:
+    exponentials = [(Decimal(z) - Decimal(max(row))).exp() for z in row]
+    return [e / sum(exponentials) for e in exponentials]
+
+
+X = st.floats(-120, 120, width=32) | st.floats(-1, 1, width=32)
+LOGITS = st.lists(st.lists(st.floats(-90, 90, width=32), min_size=3, max_size=3), min_size=1, max_size=4)
+
+
+@many
+@given(st.lists(X, min_size=1, max_size=9))
+def test_sigmoid_and_tanh_are_rounded_correctly(values: list[float]) -> None:
+    x = torch.tensor(values, requires_grad=True)
+    with localcontext(prec=130):
+        expected = [[nearest(f(Decimal(v))) for v in values] for f in (sigmoid, tanh)]
+    with numerics.Exact(1):
+        found = [torch.sigmoid(x), functional.tanh(x)]
+    for f, e in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(f.detach(), e)
+    one = np.float32(1)
+    s, t = (np.array(e, np.float32) for e in expected)
+    for f, derivative in zip(found, ((one - s) * s, one - t * t), strict=True):
+        (gradient,) = torch.autograd.grad(f.sum(), x)
+        np.testing.assert_array_equal(gradient, derivative)
+
+
+@many
+@given(LOGITS)
+def test_probabilities_loss_and_gradient_are_rounded_as_documented(rows: list[list[float]]) -> None:
+    logits, labels = torch.tensor(rows, requires_grad=True), torch.arange(len(rows)) % 3
+    with localcontext(prec=60):
+        exact_ones = [probabilities(row) for row in logits.tolist()]
+        losses = [round(Fraction(-p[label].ln()) * 2**26) for p, label in zip(exact_ones, labels.tolist(), strict=True)]
+        p = np.array([[nearest(value) for value in row] for row in exact_ones])
+    with numerics.Exact(len(rows)):
+        loss = functional.cross_entropy(logits, labels)
+    loss.backward()
+    np.testing.assert_array_equal(exact.softmax(logits.detach()), p)
+    assert loss.item() == np.float32(math.ldexp(sum(losses), -26) / len(rows))
+    np.testing.assert_array_equal(logits.grad, (p - np.eye(3, dtype=np.float32)[labels]) / np.float32(len(rows)))
+
+
+@pytest.mark.parametrize("value", [0, 1e-45, -1e-30, 1e-20, 104, -104, 1e30, -1e30, math.inf, -math.inf, math.nan])
+def test_sigmoid_and_tanh_at_the_ends(value: float) -> None:
+    with numerics.Exact(1):
+        s, t = (f(torch.tensor([float(value)])).item() for f in (torch.sigmoid, torch.tanh))
+    if math.isnan(value):
+        assert math.isnan(s) and math.isnan(t)
+    else:
+        x = np.float32(value)
+        assert s == (0.5 if abs(value) < 1 else np.float32(np.exp(-104.0)) if value == -104 else float(value > 0))
+        assert t == (x if abs(value) < 1 else math.copysign(1, value))
+
+
+def everything() -> list[torch.Tensor]:
+    """Functions, loss and gradients of the same 3,000 numbers."""
+    draw = torch.Generator().manual_seed(7)
+    x = torch.randn(300, 10, generator=draw).mul_(4).requires_grad_()
+    with numerics.Exact(300):
+        found = [torch.sigmoid(x), torch.tanh(x), functional.cross_entropy(x, torch.arange(300) % 10)]
+    return [*found, exact.softmax(x.detach()), torch.autograd.grad(found[2], x)[0]]
+
+
+def off(function: Callable[..., torch.Tensor], units: int) -> Callable[..., torch.Tensor]:
+    """A library's function of float64 whose results are up to so many units in the last place away."""
+
+    def perturbed(x: torch.Tensor, *arguments: int) -> torch.Tensor:
+        found = function(x, *arguments)
+        if found.dtype != torch.float64:
+            return found
+        moved = torch.arange(found.numel()).remainder(2 * units + 1).sub(units).view(found.shape)
+        found.view(torch.int64).add_(moved.where(found != 0, 0))
+        return found
+
+    return perturbed
+
+
+def test_another_library_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = everything()
+    for name in ("sigmoid", "tanh", "softmax", "log_"):
+        monkeypatch.setattr(torch.Tensor, name, off(getattr(torch.Tensor, name), 8))
+    same(*zip(everything(), expected, strict=True))
+
+
+def test_what_decimal_settles_is_what_the_library_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, settled = everything(), []
+    plain = exact.settled
+    monkeypatch.setattr(exact, "ERROR", 2.0**-28)
+
+    def counted(low: torch.Tensor, high: torch.Tensor, round_: Callable, value: Callable) -> torch.Tensor:
+        settled.append(int(round_(low).ne(round_(high)).sum()))
+        return plain(low, high, round_, value)
+
+    monkeypatch.setattr(exact, "settled", counted)
+    monkeypatch.setattr(exact.nearest, "__defaults__", (2.0**-28,))
+    same(*zip(everything(), expected, strict=True))
+    assert min(settled) > 30, "too few went through decimal"
+
+
+# Networks
+
+
+NETWORKS = {
+    "sigmoid": lambda: nn.Sequential(nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 3)),
+    "ReLU": lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)),
+    "tanh": lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)),
+    "two hidden layers": lambda: nn.Sequential(
+        nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)
+    ),
+    "without bias": lambda: nn.Sequential(nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, 3, bias=False)),
+    "stack of matrices": lambda: nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Linear(3, 4), nn.Flatten(), nn.Linear(8, 3)),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_gradients_are_near_those_of_float64(network: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(2)
+    exactly = network()
+    plain = network().double()
+    plain.load_state_dict(exactly.state_dict())
+    x, labels = torch.randn(7, 6), torch.arange(7) % 3
+    with numerics.Exact(7):
+        loss = functional.cross_entropy(exactly(x), labels)
+    loss.backward()
+    reference = functional.cross_entropy(plain(x.double()), labels)
+    reference.backward()
+    assert loss.item() == pytest.approx(reference.item(), rel=1e-6)
+    for found, expected in zip(exactly.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(found.grad.double(), expected.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_a_vector_is_one_row() -> None:
+    x, weight = matrix(1, 4, 0, 1), matrix(2, 4, 0, 2)
+    with numerics.Exact(1):
+        same((functional.linear(x[0], weight), functional.linear(x, weight)[0]))
