@@ -6,6 +6,7 @@ and the loss.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 from stages.lib import checkpoint, data, exact, model, numerics, output, params, plot, tables, tensors
@@ -20,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 AT_ONCE = 1_000  # images, to spare memory; no result depends on it
+PUBLISHED = Path("data/published_loss.csv")  # who has no use for it deletes it, here and in dvc.yaml
 UNITS_SHOWN = 100  # of the hidden layer, in the picture of its weights
 NORMAL_QUANTILE = 1.959963984540054  # of 0.975, for intervals that hold with a probability of 95 %
 
@@ -128,18 +130,20 @@ def weights_figure(weights: np.ndarray) -> Figure:
     return figure
 
 
-def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame) -> Figure:
-    """Training loss per epoch beside the notebook's two tables."""
+def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame | None) -> Figure:
+    """Training loss per epoch, beside the notebook's two tables if they are there."""
     figure = Figure(figsize=(7, 4))
     axes = figure.add_subplot()
-    axes.plot(published["epoch"], published["fresh"], "o", mfc="none", color="C1", label="notebook, fresh")
-    axes.plot(published["epoch"], published["continued"], "s", mfc="none", color="C2", label="notebook, continued")
+    if published is not None:
+        axes.plot(published["epoch"], published["fresh"], "o", mfc="none", color="C1", label="notebook, fresh")
+        axes.plot(published["epoch"], published["continued"], "s", mfc="none", color="C2", label="notebook, continued")
     axes.plot(loss["epoch"], loss["train_loss"], ".-", color="C0", label="this run")
     if loss["validation_loss"].notna().any():
         axes.plot(loss["epoch"], loss["validation_loss"], "x--", color="C3", label="this run, validation_loss")
     figure.suptitle("Training loss per epoch")
     axes.set(xlabel="epoch", ylabel="train_loss (nats per image)", yscale="log")
     axes.set_xlim(left=0.5)
+    axes.margins(y=0.18)  # so that labels lie around the first and the last value
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
@@ -154,7 +158,7 @@ def main() -> None:
     trained_with = checkpoint.load("models/checkpoint.safetensors", network, settings.network())
     test = tensors.to_tensors(data.load_test(settings.dataset))
     loss = tables.read("plots/loss.csv", ["epoch", "train_loss"])
-    published = tables.read("data/published_loss.csv", ["epoch", "fresh", "continued"])
+    published = tables.read(PUBLISHED, ["epoch", "fresh", "continued"]) if PUBLISHED.exists() else None
 
     arithmetic = numerics.arithmetic(settings.numerics, "cpu", images=len(test.labels))
     logits = predict(network, test, arithmetic)

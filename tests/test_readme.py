@@ -4,8 +4,6 @@ import json
 import re
 import subprocess
 
-from tests import test_fuzz, test_kills
-from tests.lib import test_mirrors
 from tests.project import ROOT, STAGES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,19 +37,3 @@ def test_every_file_it_links_to_is_there() -> None:
 
 def test_the_first_command_comes_within_a_hundred_words() -> None:
     assert len(README.split("$ make run")[0].split()) <= 100
-
-
-def test_the_numbers_of_what_was_tried_are_those_of_the_tests() -> None:
-    told = dict(re.findall(r"^\| (kills at|kinds of|generated) .* \| ([\d,]+) \|$", README, re.MULTILINE))
-    generated = sum(hasattr(test, "hypothesis") for test in vars(test_fuzz).values()) * test_fuzz.many.max_examples
-    assert f"{test_kills.STAGE_KILLS} of a stage and {test_kills.DVC_KILLS} of DVC" in README
-    assert told == {
-        "kills at": f"{test_kills.STAGE_KILLS + test_kills.DVC_KILLS}",
-        "kinds of": f"{len(test_mirrors.BAD)}",
-        "generated": f"{generated:,}",
-    }
-
-
-def test_the_table_of_speed_is_the_last_benchmark_s() -> None:
-    table = (ROOT / "bench/results.md").read_text().split("\n\n")[1]
-    assert table in README

@@ -79,6 +79,11 @@ def fixed(x: torch.Tensor, bits: int) -> torch.Tensor:
     return rounded(x, math.ldexp(1.5, 52 - bits))
 
 
+def divided(x: torch.Tensor, n: Any) -> torch.Tensor:
+    """`x` / n, in place. Of a plain number, PyTorch would take the reciprocal on a GPU, and so round twice."""
+    return x.div_(n if x.device.type == "cpu" else torch.as_tensor(n, dtype=x.dtype, device=x.device))
+
+
 # The product of matrices
 
 
@@ -249,7 +254,7 @@ class CrossEntropy(torch.autograd.Function):
         ctx.save_for_backward(
             probabilities.nearest().sub_(one_hots(logits.shape[1], logits.device).index_select(0, labels)).div_(n)
         )
-        return loss.div_(n).float()
+        return divided(loss, n).float()
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]

@@ -8,6 +8,7 @@ import hashlib
 import json
 import platform
 import sys
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
@@ -82,10 +83,11 @@ def save(key: str, network: nn.Module, optimizer: torch.optim.Optimizer, history
 
 
 def _forget_old() -> None:
-    by_age = sorted(FOLDER.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    for old, total in zip(by_age, accumulate(path.stat().st_size for path in by_age), strict=True):
-        if total > KEPT:
-            old.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # another worker tidies up, too
+        by_age = sorted(FOLDER.glob("[!.]*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for old, total in zip(by_age, accumulate(path.stat().st_size for path in by_age), strict=True):
+            if total > KEPT:
+                old.unlink()
 
 
 def restore(key: str, epochs: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> History:
