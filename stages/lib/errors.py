@@ -38,12 +38,16 @@ def short(value: object, length: int = 60) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
+def tell(error: PipelineError) -> None:
+    """Print the message of an error, if it has one."""
+    if not isinstance(error, SilentError):
+        print(f"\nerror: {error}", file=sys.stderr, flush=True)
+
+
 def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Take the place of sys.excepthook."""
-    if isinstance(error, SilentError):
-        sys.exit(error.exit_status)
     if isinstance(error, PipelineError):
-        print(f"\nerror: {error}", file=sys.stderr)
+        tell(error)
         sys.exit(error.exit_status)
     if isinstance(error, KeyboardInterrupt):
         if os.environ.get("RANK", "0") == "0":  # one of the workers of torchrun speaks for all

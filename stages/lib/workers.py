@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from stages.lib.errors import PipelineError, SilentError
+from stages.lib.errors import PipelineError, SilentError, tell
 
 import torch
 import torch.distributed as dist
@@ -44,10 +44,10 @@ def joined(device: str = "cpu") -> Iterator[None]:
     try:
         yield
         meet("end")  # who leaves earlier closes the connections on which others still receive
-    except PipelineError:
-        if store.add("failures", 1) > 1:
-            raise SilentError from None
-        raise
+    except PipelineError as error:
+        if store.add("failures", 1) == 1:
+            tell(error)  # now, as the first to end makes torchrun end the others
+        raise SilentError from None
     finally:
         _store = None
         dist.destroy_process_group()

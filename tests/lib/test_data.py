@@ -9,7 +9,6 @@ from stages.lib.errors import PipelineError
 
 import numpy as np
 import pytest
-import torch
 from torchvision.datasets import MNIST
 from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
@@ -81,13 +80,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_mnist_is_what_the_notebook_shows(mnist: Path, tmp_path: Path) -> None:
     with chdir(mnist):
         train, test = data.load_train("mnist"), data.load_test("mnist")
-    images, labels = tensors.to_tensors(train)
     assert (len(train.labels), len(test.labels)) == (60_000, 10_000)
-    assert (images[0].shape, labels[0].item()) == ((1, 28, 28), 5)
-    batches = list(tensors.batches(images, labels, torch.arange(60_000), 100))
+    images = tensors.to_tensors(train)
+    assert (images.images[0].shape, images.labels[0].item()) == ((28, 28), 5)
+    batches = images.every().split(100)
     assert len(batches) == 600
-    assert (batches[0][0].shape, batches[0][1].shape) == ((100, 1, 28, 28), (100,))
-    assert len(list(tensors.batches(*tensors.to_tensors(test), torch.arange(10_000), 100))) == 100
+    assert [part.shape for part in images.batch(batches[0])] == [(100, 784), (100,)]
 
     (tmp_path / "MNIST").mkdir()
     (tmp_path / "MNIST/raw").symlink_to((mnist / data.FOLDER).resolve())
