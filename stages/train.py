@@ -5,7 +5,6 @@ plots/loss.csv (epoch, train_loss, validation_loss, validation_accuracy). Worker
 """
 
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,7 +111,7 @@ def trained(
     contents: the files of images, labels and initial weights.
     """
     optimizer = optimizer_of(network, settings)
-    facts = resume.facts(settings.training(), contents, sys.modules[fit.__module__])
+    facts = resume.facts(settings.training(), contents, fit.__globals__)
     workers.agree(facts)
     key = resume.fingerprint(facts)
     history = resume.restore(key, settings.epochs, network, optimizer)
