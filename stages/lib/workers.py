@@ -7,6 +7,7 @@ matrix, sums, and the state from which they go on. Exact sums don't depend on wh
 import math
 import os
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ def joined(device: str = "cpu") -> Iterator[None]:
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     store, rank, workers = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    store = _own(store, rank, workers)
     backend = "nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=workers)
     _store = store
@@ -51,6 +53,29 @@ def joined(device: str = "cpu") -> Iterator[None]:
     finally:
         _store = None
         dist.destroy_process_group()
+
+
+def _own(store: dist.Store, rank: int, workers: int) -> dist.Store:
+    """The part of torchrun's store that is for these processes only: the first one's, which has answered the others.
+
+    torchrun keeps the store when it starts its workers anew, and with the addresses of those that are gone they would
+    wait for each other: https://github.com/pytorch/pytorch/issues/135712
+    """
+    own = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"asks {rank}", own)
+        first = store.get(own).decode()  # waits for the answer
+        store.add(first, 1)
+        return dist.PrefixStore(first, store)
+    deadline = time.monotonic() + TIMEOUT.total_seconds()
+    while (found := 1 + store.add(own, 0)) < workers:
+        if time.monotonic() > deadline:
+            raise PipelineError(f"expected {workers} workers, found {found} within {TIMEOUT}; start all of them again")
+        for key in (f"asks {other}" for other in range(1, workers)):
+            if store.check([key]):  # by an earlier one, perhaps, so it is answered again until all are here
+                store.set(store.get(key).decode(), own)
+        time.sleep(0.05)
+    return dist.PrefixStore(own, store)
 
 
 @contextmanager
