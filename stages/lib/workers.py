@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from stages.lib.errors import PipelineError, SilentError, tell
+from stages.lib.errors import PipelineError, SilentError, short, tell
 
 import torch
 import torch.distributed as dist
@@ -37,10 +37,7 @@ def joined() -> Iterator[None]:
         yield
         return
     of_all_attempts, rank, workers = next(dist.rendezvous("env://", timeout=TIMEOUT))
-    store = _own(of_all_attempts, rank, workers)
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # by where a tensor lies
-    dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=workers)
-    _store = store
+    _store = _connected(of_all_attempts, rank, workers)
     try:
         yield
         meet("end")  # who leaves earlier closes the connections on which others still receive
@@ -48,11 +45,25 @@ def joined() -> Iterator[None]:
         raise
     except PipelineError as error:
         if _together(of_all_attempts.add, f"told {error}", 1) == 1:
+            of_all_attempts.add("told", 1)
             tell(error)  # now, as the first to end makes torchrun end the others
         raise SilentError from None
     finally:
         _store = None
         dist.destroy_process_group()
+
+
+def _connected(of_all_attempts: dist.Store, rank: int, workers: int) -> dist.Store:
+    """The store of these processes, once all of them are connected; raises PipelineError if they can't be."""
+    store = _own(of_all_attempts, rank, workers)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # by where a tensor lies
+    try:
+        dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=workers)
+    except RuntimeError as error:
+        if of_all_attempts.add("told", 0) > 0:  # one that found something wrong is gone already
+            raise SilentError from None
+        raise PipelineError(f"the workers can't connect: {short(error, 200)}; start all of them again") from None
+    return store
 
 
 def _own(store: dist.Store, rank: int, workers: int) -> dist.Store:
