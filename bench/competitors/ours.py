@@ -1,27 +1,29 @@
-"""This project's train stage: its own loop and data, `portable` or `native`; for the growth table also larger.
+"""This project's train stage: its own loop and data, `exact` or `native`; for the growth table also larger.
 
-python -m bench.competitors.ours EPOCHS NUMERICS [COPIES_OF_THE_IMAGES [HIDDEN_UNITS]]
+python -m bench.competitors.ours EPOCHS NUMERICS [COPIES_OF_THE_IMAGES [HIDDEN_UNITS [THREADS]]]
 """
 
 import sys
 
 from bench.task import BATCH, EPOCHS, HIDDEN, LR, Clock
-from stages.lib import data, model, numerics, tensors
-from stages.train import train_epoch
+from stages import train
+from stages.lib import data, model, params, tensors
+from stages.lib.tensors import Tensors
 
 import torch
 
-kind = sys.argv[2]
-copies = int(sys.argv[3]) if len(sys.argv) > 3 else 1
-hidden = int(sys.argv[4]) if len(sys.argv) > 4 else HIDDEN
-numerics.configure(kind)
+numerics = sys.argv[2]
+copies, hidden, threads = (
+    int(sys.argv[place]) if len(sys.argv) > place else default for place, default in ((3, 1), (4, HIDDEN), (5, 1))
+)
+torch.set_num_threads(threads)  # which stays, as the driver sets OMP_NUM_THREADS
+changes = {"numerics": numerics, "epochs": EPOCHS, "batch_size": BATCH, "lr": LR, "momentum": 0.0, "seed": 0}
+settings = params.load().model_copy(update=changes | {"validation_images": 0, "device": "cpu"})
 network = model.empty("sequential", hidden)
 model.initialize(network, torch.Generator().manual_seed(0))
 images, labels = tensors.to_tensors(data.load_train("mnist"))
-images, labels = images.repeat(copies, 1, 1, 1), labels.repeat(copies)
-optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=0.0)
+images = Tensors(images.repeat(copies, 1, 1), labels.repeat(copies))
 clock = Clock()
-for epoch in range(1, EPOCHS + 1):
-    order = tensors.shuffled(len(labels), 0, epoch)
-    clock.epoch(train_epoch(network, optimizer, tensors.batches(images, labels, order, BATCH), epoch))
+for row in train.fit(network, train.optimizer_of(network, settings), images, settings):
+    clock.epoch(row["train_loss"])
 clock.report()

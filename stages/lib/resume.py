@@ -28,8 +28,10 @@ History = list[dict[str, float | None]]  # of each epoch, what was measured
 NUMBER = "tensor number"  # no name that a parameter would have
 
 
-def facts(settings: dict[str, Any], contents: list[bytes], module: ModuleType) -> dict[str, Any]:
-    """What shapes a training except its length: settings, the files it reads, and the code of `module` and its imports.
+def facts(settings: dict[str, Any], contents: list[bytes], names: dict[str, Any]) -> dict[str, Any]:
+    """What shapes a training except its length: settings, the files it reads, and the code.
+
+    The code is that of the module whose global `names` are given, and of the project's modules that it uses.
 
     For `native` numerics also versions and processor, which round in their own ways; else a training may go on with
     others.
@@ -37,7 +39,7 @@ def facts(settings: dict[str, Any], contents: list[bytes], module: ModuleType) -
     found = {
         "settings": {key: value for key, value in settings.items() if key != "epochs"},
         "data": [_sha256(content) for content in contents],
-        "code": {name: _sha256(data.read(path).replace(b"\r\n", b"\n")) for name, path in _code(module, {}).items()},
+        "code": {name: _sha256(data.read(path).replace(b"\r\n", b"\n")) for name, path in _code(names, {}).items()},
     }
     if settings["numerics"] == "native":
         found["versions"] = [sys.version, torch.__version__, np.__version__]
@@ -45,16 +47,16 @@ def facts(settings: dict[str, Any], contents: list[bytes], module: ModuleType) -
     return found
 
 
-def _code(module: ModuleType, found: dict[str, Path]) -> dict[str, Path]:
-    """The files of a module and of the project's modules that it uses, by their paths within the project."""
-    path = Path(module.__file__ or "").resolve()
+def _code(names: dict[str, Any], found: dict[str, Path]) -> dict[str, Path]:
+    """The files of a module, whose global names are given, and of those it uses, by their paths within the project."""
+    path = Path(names["__file__"]).resolve()
     found[path.relative_to(CODE).as_posix()] = path
-    for value in vars(module).values():
+    for value in names.values():
         name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
         used = sys.modules.get(str(name))
         file = Path(getattr(used, "__file__", None) or "").resolve()
         if used and file.is_relative_to(CODE) and file.relative_to(CODE).as_posix() not in found:
-            _code(used, found)
+            _code(vars(used), found)
     return found
 
 

@@ -120,7 +120,7 @@ def test_old_states_go(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def key(folder: Path) -> Callable[..., str]:
     """The fingerprint of a training on a file that holds an a, or other content, with changed settings."""
-    return lambda content=b"a", **changes: resume.fingerprint(resume.facts(SETTINGS | changes, [content], train))
+    return lambda content=b"a", **changes: resume.fingerprint(resume.facts(SETTINGS | changes, [content], vars(train)))
 
 
 def test_the_fingerprint_depends_on_settings_but_for_epochs_and_on_files(key: Callable[..., str]) -> None:
@@ -155,7 +155,7 @@ def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_lin
         shutil.copytree(resume.CODE, copy / "stages", ignore=shutil.ignore_patterns("__pycache__"))
         for path in copy.rglob("*.py"):
             path.write_bytes(change(path.read_bytes()))
-        facts = f"resume.facts({SETTINGS}, [], train)"
+        facts = f"resume.facts({SETTINGS}, [], vars(train))"
         code = f"from stages import train; from stages.lib import resume; print(resume.fingerprint({facts}))"
         return subprocess.check_output([sys.executable, "-c", code], cwd=copy, text=True)
 
