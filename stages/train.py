@@ -95,12 +95,17 @@ def fit(
 
 
 def available(device: str) -> torch.device:
-    """The torch device of that name; raises PipelineError if this machine has none."""
+    """The torch device of that name, of several GPUs the worker's own; raises PipelineError if there is none."""
     found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not found[device]:
         usable = ", ".join(name for name in found if found[name])
         raise PipelineError(f"device: {device} was asked for, but torch finds only {usable} here; set device: cpu")
-    return torch.device(device)
+    if device != "cuda":
+        return torch.device(device)
+    number, found_gpus = workers.local_rank(), torch.cuda.device_count()
+    if number >= found_gpus:
+        raise PipelineError(f"expected a GPU for each worker, found {found_gpus} here; start no more workers than that")
+    return torch.device(device, number)
 
 
 def trained(
@@ -112,7 +117,7 @@ def trained(
     """
     optimizer = optimizer_of(network, settings)
     facts = resume.facts(settings.training(), contents, fit.__globals__)
-    workers.agree(facts)
+    workers.agree({**facts, "settings": settings.training()})  # with the epochs
     key = resume.fingerprint(facts)
     history = resume.restore(key, settings.epochs, network, optimizer)
     yield history
@@ -134,8 +139,8 @@ def told(history: list[dict[str, float | None]], epochs: int) -> str:
 
 
 def main() -> None:
-    settings = params.load()
-    with workers.joined(settings.device):
+    with workers.joined():
+        settings = params.load()
         device = available(settings.device)
         network = model.empty(settings.model, settings.hidden_units)
         checkpoint.load(INITIAL, network, settings.initial())

@@ -4,6 +4,7 @@ MNIST's makers scaled each digit into a box of 20 x 20 pixels, keeping its aspec
 the middle of 28 x 28 (LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist).
 """
 
+import warnings
 from pathlib import Path
 
 from stages.lib.errors import PipelineError
@@ -13,20 +14,28 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 SIDE, BOX = 28, 20
-WORKING_SIDE = 280  # larger photos are shrunk to this: enough for a box of 20, and quick
+WORKING_SIDE = 560  # larger photos are shrunk to this: enough for a box of 20 in a tenth of it
 FAINTEST = 0.1  # of the way from black to white: less contrast is no ink
 FAINT = 0.3  # of full ink: less, such as the lines of the paper, does not stretch the box
 SMALLEST = 8  # pixels
-SPECK = 0.02  # of all the ink: a smaller spot is dirt
+SPECK = 0.05  # of the ink of the largest part: a smaller one is dirt
+BREAK = 3  # pixels: parts that are nearer to each other are one, as the strokes of a 5
+MUCH = 0.25  # of the ink of the largest part: so much elsewhere can't be ignored
+THINNEST = 2.0  # pixels of the box: thinner strokes are thickened, as MNIST has hardly any
+SUFFIXES = {".heic", ".heif"}
+Image.MAX_IMAGE_PIXELS = 120_000_000  # Pillow refuses more than twice as many; phones take 200 megapixels
 
 
-def prepare(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """The photo upright and grey (h, w), and what the network takes (28, 28), both float32 in [0, 1].
+def prepare(path: str | Path) -> tuple[np.ndarray, np.ndarray, str]:
+    """The photo upright and grey (h, w), what the network takes (28, 28), both float32 in [0, 1], and a doubt or "".
 
+    What the network takes are whole 255ths, as in MNIST. The doubt says why it may not be one whole digit.
     Raises PipelineError if the file is no image or holds nothing that stands out.
     """
     gray = read(path)
-    return gray, centered(ink(gray))
+    digit, doubt = pick(ink(gray))
+    seen = np.rint(centered(thickened(digit)) * 255) / np.float32(255)
+    return gray, seen.astype(np.float32), doubt
 
 
 def read(path: str | Path) -> np.ndarray:
@@ -36,16 +45,18 @@ def read(path: str | Path) -> np.ndarray:
     """
     if not Path(path).is_file():
         raise PipelineError(f"there is no file {path}; expected the path of a picture of one digit")
+    if Path(path).suffix.lower() in SUFFIXES:
+        raise PipelineError(f"{path} is a HEIC photo, which can't be read here; export it as a JPEG first")
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
+            width, height = file.size
+            file.draft("RGB", (2 * WORKING_SIDE, 2 * WORKING_SIDE))  # a JPEG is shrunk while it is read
             picture = ImageOps.exif_transpose(file)
             picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PipelineError(f"can't read {path} as an image; expected a PNG, JPEG or the like. {error}") from None
-    if min(picture.size) < SMALLEST:
-        raise PipelineError(
-            f"{path} has {picture.width} x {picture.height} pixels; expected {SMALLEST} or more each way"
-        )
+    if min(width, height) < SMALLEST:
+        raise PipelineError(f"{path} has {width} x {height} pixels; expected {SMALLEST} or more each way")
     gray = _flatten(picture)
     gray.thumbnail((WORKING_SIDE, WORKING_SIDE))
     return np.asarray(gray, np.float32)
@@ -80,7 +91,7 @@ def ink(gray: np.ndarray) -> np.ndarray:
             f"found no digit: the ink differs from the paper by {max(high, 0):.0%} of the way from black to white, the "
             f"paper from itself by {noise:.0%}; expected one digit in clear ink on plain paper, with some room around"
         )
-    return _without_specks(np.clip((difference - low) / (high - low), 0, 1))
+    return np.clip((difference - low) / (high - low), 0, 1)
 
 
 def background(gray: np.ndarray) -> np.ndarray:
@@ -107,10 +118,51 @@ def otsu(values: np.ndarray) -> float:
     return float(ordered[np.argmax(count * count[::-1] * (means[1] - means[0]) ** 2)])
 
 
-def _without_specks(image: np.ndarray) -> np.ndarray:
-    spots, n = ndimage.label(image > 0, structure=np.ones((3, 3)))
-    mass = ndimage.sum_labels(image, spots, np.arange(n + 1))
-    return np.where((mass >= SPECK * mass.sum())[spots], image, 0)
+def pick(image: np.ndarray) -> tuple[np.ndarray, str]:
+    """The digit in ink (h, w), without specks and what runs from edge to edge or goes round it, and a doubt or ""."""
+    mask = image > FAINT
+    joined = ndimage.binary_dilation(mask, np.ones((3, 3)), iterations=BREAK)
+    parts, n = ndimage.label(joined, np.ones((3, 3)))
+    parts *= mask
+    boxes = {i: box for i, box in enumerate(ndimage.find_objects(parts, n), start=1) if box}
+    boxes = {i: box for i, box in boxes.items() if not _spans(box, image.shape)} or boxes
+    boxes = {i: box for i, box in boxes.items() if not any(_surrounds(box, other) for other in boxes.values())}
+    mass = ndimage.sum_labels(image, parts, np.arange(n + 1))
+    largest = max(boxes, key=lambda i: mass[i])
+    kept = [i for i in boxes if mass[i] >= SPECK * mass[largest]]
+    digit = np.where(np.isin(parts, kept), image, 0)
+    apart = sum(mass[i] for i in kept if i != largest) / mass[largest]
+    if apart > MUCH:
+        return digit, f"it has {len(kept)} separate parts"
+    if any(side.start == 0 or side.stop == size for side, size in zip(boxes[largest], image.shape, strict=True)):
+        return digit, "it runs into the edge of the picture"
+    return digit, ""
+
+
+def _spans(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a part runs from one edge to the opposite one, as a margin line does."""
+    return any(side.start <= BREAK and side.stop >= size - BREAK for side, size in zip(box, shape, strict=True))
+
+
+def _surrounds(box: tuple[slice, ...], other: tuple[slice, ...]) -> bool:
+    """Whether a part goes round another one that is no speck, as a frame does."""
+    pairs = list(zip(box, other, strict=True))
+    inside = all(side.start < inner.start and inner.stop < side.stop for side, inner in pairs)
+    return inside and any(4 * (inner.stop - inner.start) > side.stop - side.start for side, inner in pairs)
+
+
+def thickened(image: np.ndarray) -> np.ndarray:
+    """Ink (h, w) whose strokes, once it is scaled into the box, are THINNEST pixels wide or more."""
+    mask = image > FAINT
+    rows, columns = np.nonzero(mask)
+    pixel = max(np.ptp(rows), np.ptp(columns)) / BOX
+    width = 4 * ndimage.distance_transform_edt(mask)[mask].mean() - 2  # of a long stroke, from its mean distance
+    missing = round((THINNEST * pixel - width) / 2)
+    if missing <= 0:
+        return image
+    y, x = np.indices((2 * missing + 1, 2 * missing + 1)) - missing
+    disk = y * y + x * x <= missing * missing
+    return ndimage.grey_dilation(np.pad(image, missing), footprint=disk)
 
 
 def centered(image: np.ndarray) -> np.ndarray:

@@ -37,10 +37,12 @@ def bars(values: torch.Tensor) -> str:
 def main() -> None:
     if len(sys.argv) != 2 or not sys.argv[1]:
         raise PipelineError("expected the path of one picture: make predict IMAGE=photo.png")
-    gray, seen = photo.prepare(sys.argv[1])
+    gray, seen, doubt = photo.prepare(sys.argv[1])
     values = probabilities(seen)
     print(bars(values))
     print(f"most likely {values.argmax()}; seen.png shows what the network saw")
+    if doubt:
+        print(f"but this may not be one whole digit, as {doubt}: crop the picture to one digit with paper around it")
     plot.save(plot.titled_images([gray, seen], ["your picture", "what the network saw"], 2, 2.5), "seen.png")
 
 

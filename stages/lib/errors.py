@@ -50,7 +50,7 @@ def report(kind: type[BaseException], error: BaseException, traceback: Traceback
         tell(error)
         sys.exit(error.exit_status)
     if isinstance(error, KeyboardInterrupt):
-        if os.environ.get("RANK", "0") == "0":  # one of the workers of torchrun speaks for all
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one of torchrun's workers speaks for all
             print("\ninterrupted", file=sys.stderr)
     elif isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] not in OURS:
         print(

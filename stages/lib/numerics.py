@@ -184,6 +184,8 @@ class Native(TorchFunctionMode):
     @contextmanager
     def steps() -> Iterator[None]:
         """Within it, optimizers use the sum of all workers' gradients."""
+        if workers.size() > 1 and workers.rank() == 0:
+            print("numerics: native rounds in another way for each number of workers: no promise of the same bytes")
         hook = register_optimizer_step_pre_hook(lambda optimizer, *_: _add_gradients(optimizer))
         try:
             yield

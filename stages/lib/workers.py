@@ -7,13 +7,14 @@ matrix, sums, and the state from which they go on. Exact sums don't depend on wh
 import math
 import os
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from stages.lib.errors import PipelineError, SilentError, tell
+from stages.lib.errors import PipelineError, SilentError, short, tell
 
 import torch
 import torch.distributed as dist
@@ -25,32 +26,67 @@ _counts: Counter[str] = Counter()  # of a single process
 
 
 @contextmanager
-def joined(device: str = "cpu") -> Iterator[None]:
-    """Work together with the others if torchrun has started this process, else alone; with one GPU each on `cuda`.
+def joined() -> Iterator[None]:
+    """Work together with the others if torchrun has started this process, else alone.
 
-    An error that all workers run into is told by the first of them only.
+    An error that all workers run into is told by the first of them only, also if torchrun starts them all again.
     """
     global _store
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         _counts.clear()
         yield
         return
-    if device == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    store, rank, workers = next(dist.rendezvous("env://", timeout=TIMEOUT))
-    backend = "nccl" if device == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=workers)
-    _store = store
+    of_all_attempts, rank, workers = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    _store = _connected(of_all_attempts, rank, workers)
     try:
         yield
         meet("end")  # who leaves earlier closes the connections on which others still receive
+    except SilentError:
+        raise
     except PipelineError as error:
-        if store.add("failures", 1) == 1:
+        if _together(of_all_attempts.add, f"told {error}", 1) == 1:
+            of_all_attempts.add("told", 1)
             tell(error)  # now, as the first to end makes torchrun end the others
         raise SilentError from None
     finally:
         _store = None
         dist.destroy_process_group()
+
+
+def _connected(of_all_attempts: dist.Store, rank: int, workers: int) -> dist.Store:
+    """The store of these processes, once all of them are connected; raises PipelineError if they can't be."""
+    store = _own(of_all_attempts, rank, workers)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # by where a tensor lies
+    try:
+        dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=workers)
+    except RuntimeError as error:
+        if of_all_attempts.add("told", 0) > 0:  # one that found something wrong is gone already
+            raise SilentError from None
+        raise PipelineError(f"the workers can't connect: {short(error, 200)}; start all of them again") from None
+    return store
+
+
+def _own(store: dist.Store, rank: int, workers: int) -> dist.Store:
+    """The part of torchrun's store that is for these processes only: the first one's, which has answered the others.
+
+    torchrun keeps the store when it starts its workers anew, and with the addresses of those that are gone they would
+    wait for each other: https://github.com/pytorch/pytorch/issues/135712
+    """
+    own = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"asks {rank}", own)
+        first = store.get(own).decode()  # waits for the answer
+        store.add(first, 1)
+        return dist.PrefixStore(first, store)
+    deadline = time.monotonic() + TIMEOUT.total_seconds()
+    while (found := 1 + store.add(own, 0)) < workers:
+        if time.monotonic() > deadline:
+            raise PipelineError(f"expected {workers} workers, found {found} within {TIMEOUT}; start all of them again")
+        for key in (f"asks {other}" for other in range(1, workers)):
+            if store.check([key]):  # by an earlier one, perhaps, so it is answered again until all are here
+                store.set(store.get(key).decode(), own)
+        time.sleep(0.05)
+    return dist.PrefixStore(own, store)
 
 
 @contextmanager
@@ -78,15 +114,20 @@ def rank() -> int:
     return 0 if _is_alone() else dist.get_rank()
 
 
+def local_rank() -> int:
+    """The number of this worker on its machine, from 0; its GPU has the same."""
+    return 0 if _store is None else int(os.environ["LOCAL_RANK"])
+
+
 def keeps() -> bool:
     """Whether this worker keeps the state of the training: one on each machine does, for all on it."""
-    return _is_alone() or int(os.environ["LOCAL_RANK"]) == 0
+    return _is_alone() or local_rank() == 0
 
 
 def counted(name: str, by: int = 1) -> int:
     """A number that all workers add to, after adding to it, also of those that train alone."""
     if _store is not None:
-        return _store.add(name, by)
+        return _together(_store.add, name, by)
     _counts[name] += by
     return _counts[name]
 
@@ -107,16 +148,17 @@ def largest(value: float) -> float:
     """The largest value of all workers; infinity if one of them is NaN."""
     if _is_alone():
         return value
-    shared = torch.tensor(math.inf if math.isnan(value) else value, dtype=torch.float64, device=_device())
+    shared = torch.tensor(math.inf if math.isnan(value) else value, dtype=torch.float64)
     _together(dist.all_reduce, shared, dist.ReduceOp.MAX)
     return shared.item()
 
 
 def total(*values: Any) -> tuple[Any, ...]:
-    """The sums of float64 tensors and numbers over all workers, sent as one message."""
+    """The sums of a tensor, and of more tensors and numbers, over all workers, as float64 and sent as one message."""
     if _is_alone():
         return values
-    parts = [torch.as_tensor(value, dtype=torch.float64, device=_device()) for value in values]
+    device = "cuda" if values[0].is_cuda else "cpu"
+    parts = [torch.as_tensor(value, dtype=torch.float64, device=device) for value in values]
     message = torch.cat([part.flatten() for part in parts])
     _together(dist.all_reduce, message)
     sums = message.split([part.numel() for part in parts])
@@ -146,18 +188,14 @@ def agree(facts: dict[str, Any]) -> None:
     different = [name for name in facts if any(other.get(name) != facts[name] for other in gathered(facts))]
     if different:
         raise PipelineError(
-            f"the workers differ in their {' and '.join(different)}; "
-            "all must have the same commit checked out, the same params.yaml and the results of `dvc repro build`"
+            f"the workers differ in their {' and '.join(different)}; all must have the same commit checked out, "
+            "the same params.yaml and the results of `dvc repro download build`"
         )
 
 
-def _device() -> str:
-    return "cuda" if dist.get_backend() == "nccl" else "cpu"
-
-
-def _together(operation: Any, *arguments: Any) -> None:
-    """Raise SilentError if another worker is gone: it, or torchrun, has said why."""
+def _together(operation: Any, *arguments: Any) -> Any:
+    """What the operation returns; raises SilentError if another worker is gone: it, or torchrun, has said why."""
     try:
-        operation(*arguments)
+        return operation(*arguments)
     except (RuntimeError, dist.DistError):
         raise SilentError from None

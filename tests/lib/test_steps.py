@@ -33,9 +33,10 @@ def sgd(
 
 
 def adam(
-    w: np.ndarray, gradients: list[np.ndarray], lr: float, weight_decay: float = 0, decoupled: bool = False
-) -> Steps:
-    mean, square, products = np.zeros_like(w), np.zeros_like(w), [1.0, 1.0]
+    w: np.ndarray, gradients: list[np.ndarray], lr: float, weight_decay: float = 0, amsgrad: bool = False,
+    decoupled: bool = False,
+) -> Steps:  # fmt: skip
+    mean, square, largest, products = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w), [1.0, 1.0]
     for g in gradients:
         if decoupled:
             w = w * F(1 - lr * weight_decay)
@@ -44,13 +45,16 @@ def adam(
         mean = mean + (g - mean) * F(1 - 0.9)
         square = square * F(0.999) + (g * g) * F(1 - 0.999)
         products = [products[0] * 0.9, products[1] * 0.999]
-        denominator = np.sqrt(square) / F(math.sqrt(1 - products[1])) + F(1e-8)
+        largest = np.maximum(largest, square) if amsgrad else square
+        denominator = np.sqrt(largest) / F(math.sqrt(1 - products[1])) + F(1e-8)
         w = w + (mean / denominator) * F(-(lr / (1 - products[0])))
         yield w
 
 
-def adamw(w: np.ndarray, gradients: list[np.ndarray], lr: float, weight_decay: float = 0.01) -> Steps:
-    return adam(w, gradients, lr, weight_decay, decoupled=True)
+def adamw(
+    w: np.ndarray, gradients: list[np.ndarray], lr: float, weight_decay: float = 0.01, amsgrad: bool = False
+) -> Steps:
+    return adam(w, gradients, lr, weight_decay, amsgrad, decoupled=True)
 
 
 REFERENCES: dict[type[torch.optim.Optimizer], Callable[..., Steps]] = {
@@ -68,15 +72,16 @@ REFERENCES: dict[type[torch.optim.Optimizer], Callable[..., Steps]] = {
         (torch.optim.SGD, {"weight_decay": 0.1}),
         (torch.optim.Adam, {}),
         (torch.optim.Adam, {"weight_decay": 0.03}),
+        (torch.optim.Adam, {"amsgrad": True}),
         (torch.optim.AdamW, {}),
-        (torch.optim.AdamW, {"weight_decay": 0.3}),
+        (torch.optim.AdamW, {"weight_decay": 0.3, "amsgrad": True}),
     ],
     ids=str,
 )
 def test_steps_are_one_operation_at_a_time(optimizer: Any, options: dict[str, Any]) -> None:
     draw = torch.Generator().manual_seed(1)
     w = torch.randn(40, 31, generator=draw)
-    gradients = [torch.randn(40, 31, generator=draw).mul_(0.3) for _ in range(3)]
+    gradients = [torch.randn(40, 31, generator=draw).mul_(scale) for scale in (0.3, 0.001, 0.2)]  # where amsgrad counts
     expected = REFERENCES[optimizer](w.numpy(), [g.numpy() for g in gradients], 0.07, **options)
     parameter = nn.Parameter(w.clone())
     made = optimizer([parameter], lr=0.07, foreach=False, **options)

@@ -120,6 +120,52 @@ def test_noise_is_refused(tmp_path):
         seen(Image.fromarray(noise), tmp_path)
 
 
+def lined(image: np.ndarray) -> None:
+    image[:, 20:23] = 255
+
+
+def framed(image: np.ndarray) -> None:
+    for edge in (image[10:13, 10:190], image[227:230, 10:190], image[10:230, 10:13], image[10:230, 187:190]):
+        edge[:] = 255
+
+
+def speckled(image: np.ndarray) -> None:
+    image[::40, ::30][:2] = 255
+
+
+@pytest.mark.parametrize("add", [lined, framed, speckled])
+def test_what_is_beside_the_digit_is_no_part_of_it(add, plain, tmp_path):
+    image = seven(240, 200, 70, 90)
+    add(image)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    _, found, doubt = photo.prepare(tmp_path / "photo.png")
+    assert np.abs(found - plain).max() < 0.02
+    assert doubt == ""
+
+
+def test_two_digits_and_one_that_is_cut_off_are_doubted(tmp_path):
+    two = np.maximum(seven(240, 300, 70, 30), seven(240, 300, 70, 190))
+    for image, expected in ((two, "it has 2 separate parts"), (two[:, 60:160], "it runs into the edge of the picture")):
+        Image.fromarray(image).save(tmp_path / "photo.png")
+        assert photo.prepare(tmp_path / "photo.png")[2] == expected
+
+
+def test_thin_strokes_are_thickened(plain, tmp_path):
+    image = np.zeros((1200, 1000), np.uint8)
+    image[350:352, 450:750] = image[350:950, 748:750] = 255
+    found = seen(Image.fromarray(image), tmp_path)
+    assert 1.5 <= found[14].sum() <= 2.6
+
+
+def test_a_photo_of_108_megapixels_is_read_and_a_heic_one_told_what_to_become(plain, tmp_path):
+    large = Image.new("L", (12_000, 9_000))
+    large.paste(Image.fromarray(seven(240, 200, 70, 90)).resize((6_000, 7_200), Image.Resampling.NEAREST), (3_000, 900))
+    assert np.abs(seen(large, tmp_path, "photo.jpg") - plain).mean() < 0.02
+    (tmp_path / "photo.heic").write_bytes(b"ftypheic")
+    with pytest.raises(PipelineError, match="is a HEIC photo, which can't be read here; export it as a JPEG"):
+        photo.prepare(tmp_path / "photo.heic")
+
+
 def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "text.png").write_text("seven")
     whole = tmp_path / "whole.png"
@@ -153,7 +199,7 @@ def test_predictions_agree_with_those_of_the_original_images(variant, trained, t
     images = data.load_test("mnist").images[:100]
     settings = params.load()
     network = model.empty(settings.model, settings.hidden_units)
-    checkpoint.load("models/checkpoint.safetensors", network, settings.training())
+    checkpoint.load("models/checkpoint.safetensors", network, settings.network())
     prepared = np.stack([seen(VARIANTS[variant](Image.fromarray(image)), tmp_path) for image in images])
     originals = torch.from_numpy(images.astype(np.float32) / 255)
     predicted = [network(batch.flatten(1)).argmax(1) for batch in (originals, torch.from_numpy(prepared))]
