@@ -47,7 +47,7 @@ def decode(file: bytes, name: str | Path) -> tuple[Tensors, dict[str, Any]]:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise PipelineError(
             f"{name} is damaged or not a checkpoint: expected a safetensors file with the settings, in JSON, in its "
-            f"metadata, found {len(file):,} bytes: {short(error, 200)}; `dvc repro` makes it again"
+            f"metadata, found {len(file):,} bytes: {short(error, 200)}; `make repair`, then `dvc repro` makes it again"
         ) from None
     return dict(sorted(tensors.items())), settings
 

@@ -30,4 +30,6 @@ def parse(content: bytes, name: str | Path, columns: list[str]) -> pandas.DataFr
             return table
         found = "values that are not finite" if len(table) else "no row"
     expected = f"numbers in the columns {', '.join(columns)}"
-    raise PipelineError(f"{name} should have {expected}, but: {found}; `dvc repro` or `git checkout` restores it")
+    raise PipelineError(
+        f"{name} should have {expected}, but: {found}; `make repair`, then `dvc repro` or `git checkout` restores it"
+    )
