@@ -22,7 +22,7 @@ SPECK = 0.05  # of the ink of the largest part: a smaller one is dirt
 BREAK = 3  # pixels: parts that are nearer to each other are one, as the strokes of a 5
 MUCH = 0.25  # of the ink of the largest part: so much elsewhere can't be ignored
 THINNEST = 2.0  # pixels of the box: thinner strokes are thickened, as MNIST has hardly any
-SUFFIXES = {".heic", ".heif"}
+HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"  # brands of such files, after `ftyp`
 Image.MAX_IMAGE_PIXELS = 120_000_000  # Pillow refuses more than twice as many; phones take 200 megapixels
 
 
@@ -45,13 +45,15 @@ def read(path: str | Path) -> np.ndarray:
     """
     if not Path(path).is_file():
         raise PipelineError(f"there is no file {path}; expected the path of a picture of one digit")
-    if Path(path).suffix.lower() in SUFFIXES:
+    with Path(path).open("rb") as file:
+        start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:] in HEIC:
         raise PipelineError(f"{path} is a HEIC photo, which can't be read here; export it as a JPEG first")
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
-            width, height = file.size
-            file.draft("RGB", (2 * WORKING_SIDE, 2 * WORKING_SIDE))  # a JPEG is shrunk while it is read
-            picture = ImageOps.exif_transpose(file)
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
+            width, height = opened.size
+            opened.draft("RGB", (2 * WORKING_SIDE, 2 * WORKING_SIDE))  # a JPEG is shrunk while it is read
+            picture = ImageOps.exif_transpose(opened)
             picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PipelineError(f"can't read {path} as an image; expected a PNG, JPEG or the like. {error}") from None

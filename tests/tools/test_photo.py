@@ -161,7 +161,7 @@ def test_a_photo_of_108_megapixels_is_read_and_a_heic_one_told_what_to_become(pl
     large = Image.new("L", (12_000, 9_000))
     large.paste(Image.fromarray(seven(240, 200, 70, 90)).resize((6_000, 7_200), Image.Resampling.NEAREST), (3_000, 900))
     assert np.abs(seen(large, tmp_path, "photo.jpg") - plain).mean() < 0.02
-    (tmp_path / "photo.heic").write_bytes(b"ftypheic")
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
     with pytest.raises(PipelineError, match="is a HEIC photo, which can't be read here; export it as a JPEG"):
         photo.prepare(tmp_path / "photo.heic")
 
