@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.browser import CHROMIUM, OPTIONS, needs_chromium
 from tests.project import ROOT, run
 from tools import page
 
@@ -16,22 +17,10 @@ import vl_convert
 import yaml
 from dvc_render import VegaRenderer
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-NO_NETWORK = ("--proxy-server=http://127.0.0.1:9", "--host-resolver-rules=MAP * ~NOTFOUND")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; apt-get install chromium")
-
 
 def browse(url: str, profile: Path, *options: str) -> tuple[str, list[str]]:
     """The page's DOM when its scripts are done, and what they said on the console."""
-    command = [
-        CHROMIUM,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--enable-logging=stderr",
-        *NO_NETWORK,
-    ]
+    command = [str(CHROMIUM), *OPTIONS, "--enable-logging=stderr"]
     settled = ["--virtual-time-budget=60000", "--dump-dom", f"--user-data-dir={profile}"]
     done = subprocess.run([*command, *settled, *options, url], capture_output=True, text=True, timeout=240, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -206,6 +195,12 @@ def test_every_plot_has_a_sentence_on_how_to_read_it():
     guide = page.TEMPLATE.read_text().split("const GUIDE = {")[1].split("\n};")[0]
     keys = re.findall(r"^  (\w+): \[", guide, re.MULTILINE)
     assert sorted(keys) == sorted(re.sub(r"\W", "_", name) for name in {*charts, *pictures} - {"plots/loss.png"})
+
+
+@pytest.mark.slow
+def test_it_links_to_the_page_of_the_trained_network(digits):
+    (link,) = re.findall(r'href="(.*?)"', page.TEMPLATE.read_text(encoding="utf-8"))
+    assert (digits / "dvc_plots" / link).resolve().samefile(digits / "plots/draw.html")
 
 
 def test_page_holds_its_scripts_and_dvcs_places():
