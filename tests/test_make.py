@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def plan(folder: Path) -> str:
-    return run("make", "--dry-run", "repair", cwd=folder)
+    return run("make", "--no-print-directory", "--dry-run", "repair", cwd=folder)
 
 
 def test_an_environment_that_works_is_used(folder: Path) -> None:
