@@ -56,7 +56,7 @@ experiments: $(READY)  # the experiments' results and the settings in which they
 	dvc exp show --only-changed --drop '.*/|accuracy_|correct|error_rate|State|Executor' --keep 'accuracy$$|loss$$'
 
 sweep: $(READY)  # a grid of settings with several seeds, and which is best: sweep/answer.md
-	dvc repro sweep/dvc.yaml
+	OMP_NUM_THREADS=1 dvc repro sweep/dvc.yaml
 
 s3: $(READY)  # what results in an S3 bucket need, and the server of their test
 	python -m pip install --quiet --requirement requirements-s3.txt

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
@@ -36,6 +37,7 @@ GROWTH = {
     "10 times the hidden units": ["ours", "2", "exact", "1", "200"],
     "1,000 hidden units": ["ours", "2", "exact", "1", "1000"],
     "1,000 hidden units, 2 threads": ["ours", "2", "exact", "1", "1000", "2"],
+    "1,000 hidden units, native": ["ours", "2", "native", "1", "1000"],
     "1,000 hidden units, 2 threads, native": ["ours", "2", "native", "1", "1000", "2"],
 }
 
@@ -104,15 +106,12 @@ def figure(runs: dict[str, list[Run]]) -> Figure:
     order = sorted(runs, key=lambda name: median(per_epoch(runs[name])))
     picture = Figure(figsize=(8, 4), layout="constrained")
     axes = picture.add_subplot()
-    for place, name in enumerate(order):
-        seconds = per_epoch(runs[name])
-        middle = median(seconds)
-        color = "C1" if name.startswith("this project") else "C0"
-        spread = [[middle - min(seconds)], [max(seconds) - middle]]
-        axes.barh(place, middle, color=color, xerr=spread, ecolor="0.4", capsize=3)
-    axes.set_yticks(range(len(order)), order)
+    least, middle, most = (np.array([of(per_epoch(runs[name])) for name in order]) for of in (min, median, max))
+    colors = ["C1" if name.startswith("this project") else "C0" for name in order]
+    bars = axes.barh(order, middle, color=colors, xerr=[middle - least, most - middle], ecolor="0.4", capsize=3)
+    axes.bar_label(bars, fmt="{:.3f}", padding=4)
     axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="seconds per epoch of 60,000 images: median, least and most")
+    axes.set(xlabel="seconds per epoch of 60,000 images: median, least and most")
     axes.spines[["top", "right"]].set_visible(False)
     return picture
 

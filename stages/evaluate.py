@@ -1,15 +1,15 @@
 """Measure the trained network on the test images, the only stage that touches them after download.
 
 Reads data/raw, models/checkpoint.safetensors, plots/loss.csv and data/published_loss.csv; writes metrics/test.json, the
-tables predictions.csv, classes.csv, calibration.csv and summary.csv of plots, and pictures of the mistakes, the weights
-and the loss.
+tables predictions.csv, classes.csv, calibration.csv and summary.csv of plots, pictures of the mistakes, the weights and
+the loss, and draw.html, a page on which one draws a digit.
 """
 
 import math
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, exact, model, numerics, output, params, plot, tables, tensors
+from stages.lib import checkpoint, data, drawing, exact, model, numerics, output, params, plot, tables, tensors
 from stages.lib.tensors import Tensors
 
 import numpy as np
@@ -131,25 +131,37 @@ def weights_figure(weights: np.ndarray) -> Figure:
 
 
 def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame | None) -> Figure:
-    """Training loss per epoch, beside the notebook's two tables if they are there."""
+    """Loss per epoch, beside the notebook's two tables if they are there; it looks as .dvc/plots/loss.json draws it.
+
+    The axis reaches from 0.15 to 1.5 at least, so that it has labels on both sides of what the default settings give.
+    """
     figure = Figure(figsize=(7, 4))
     axes = figure.add_subplot()
     if published is not None:
-        axes.plot(published["epoch"], published["fresh"], "o", mfc="none", color="C1", label="notebook, fresh")
-        axes.plot(published["epoch"], published["continued"], "s", mfc="none", color="C2", label="notebook, continued")
-    axes.plot(loss["epoch"], loss["train_loss"], ".-", color="C0", label="this run")
-    if loss["validation_loss"].notna().any():
-        axes.plot(loss["epoch"], loss["validation_loss"], "x--", color="C3", label="this run, validation_loss")
-    figure.suptitle("Training loss per epoch")
-    axes.set(xlabel="epoch", ylabel="train_loss (nats per image)", yscale="log")
+        for name, mark, color in (("fresh", "o", "#d55e00"), ("continued", "s", "#009e73")):
+            axes.plot(published["epoch"], published[name], mark, mfc="none", color=color, label=f"notebook, {name}")
+    for name, line in (("train_loss", ".-"), ("validation_loss", ".--")):
+        if loss[name].notna().any():
+            axes.plot(loss["epoch"], loss[name], line, color="#945dd6", label=f"this run, {name}")
+    for row in loss.iloc[[0, -1]].itertuples():
+        axes.annotate(f"{row.train_loss:.3g}", (row.epoch, row.train_loss), (4, 4), textcoords="offset points")
+    axes.update_datalim([(1, 0.15), (1, 1.5)])
+    figure.suptitle("Loss per epoch")
+    axes.set(xlabel="epoch", ylabel="loss (nats per image)", yscale="log")
     axes.set_xlim(left=0.5)
-    axes.margins(y=0.18)  # so that labels lie around the first and the last value
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(frameon=False)
     return figure
+
+
+def drawing_page(network: nn.Module, images: Tensors, logits: torch.Tensor, arithmetic: numerics.Arithmetic) -> str:
+    """The page on which one draws a digit; it says that it can't compute a network if it doesn't get these logits."""
+    chain = drawing.chain(network)
+    same = len(chain) and torch.equal(predict(chain, images, arithmetic), logits)
+    return drawing.page(chain if same else nn.Sequential(), images)
 
 
 def main() -> None:
@@ -178,6 +190,7 @@ def main() -> None:
     plot.save(mistakes_figure(table, images, settings.mistakes), "plots/mistakes.png")
     plot.save(weights_figure(next(network.parameters()).detach().numpy()), "plots/weights.png")
     plot.save(loss_figure(loss, published), "plots/loss.png")
+    output.write_text("plots/draw.html", drawing_page(network, test, logits, arithmetic))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,16 @@ from matplotlib.figure import Figure
 
 
 def views(image: torch.Tensor) -> dict[str, np.ndarray | torch.Tensor]:
-    """Three routes from an image (1, 28, 28), channel first, to the (28, 28) that imshow takes, by name."""
+    """Three routes from an image (1, 28, 28), channel first, to the (28, 28) that imshow takes, by their shapes."""
+    array, last = image.numpy(), image.permute(1, 2, 0)
+    routes = (
+        ("tensor", "channel, row, column", image, "squeeze()", image.squeeze()),
+        ("numpy()", "channel, row, column", array, "squeeze()", array.squeeze()),
+        ("permute(1, 2, 0)", "row, column, channel", last, "squeeze(2)", last.squeeze(2)),
+    )
     return {
-        "tensor (1, 28, 28)\nsqueeze() (28, 28)": image.squeeze(),
-        "numpy() (1, 28, 28)\nsqueeze() (28, 28)": image.numpy().squeeze(),
-        "permute(1, 2, 0) (28, 28, 1)\nsqueeze(2) (28, 28)": image.permute(1, 2, 0).squeeze(2),
+        f"{name}\n{layout}: {tuple(whole.shape)}\n{how} → {tuple(flat.shape)}": flat
+        for name, layout, whole, how, flat in routes
     }
 
 
@@ -57,8 +62,8 @@ def main() -> None:
     titles = [f"Class : {label}" for label in labels]
     plot.save(plot.titled_images([images[0, 0]], titles[:1], 1, 2.3), "plots/samples/digit.png")
     routes = views(images[0])
-    plot.save(plot.titled_images(list(routes.values()), list(routes), 3, 2.5), "plots/samples/views.png")
-    plot.save(plot.titled_images(list(images[:, 0]), titles, 10, 1.25), "plots/samples/row.png")
+    plot.save(plot.titled_images(list(routes.values()), list(routes), 3, 2.7), "plots/samples/views.png")
+    plot.save(plot.titled_images(list(images[:, 0]), titles, 10, 0.95), "plots/samples/row.png")
     grid = first_of_each_class(train, settings.images_per_class)
     plot.save(class_grid(grid, settings.images_per_class), "plots/samples/grid.png")
 

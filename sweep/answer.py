@@ -6,7 +6,9 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-COLORS = {"best": "C2", "open": "C1", "worse": "C0"}  # of a candidate, by what the seeds say of it
+# Of a candidate, by what the seeds say of it.
+COLORS = {"best": "C2", "open: may be as good": "C1", "worse": "C0"}
+BEST, OPEN, WORSE = COLORS.values()
 
 
 def text(table: pandas.DataFrame, varied: list[str], test: dict[str, Any]) -> str:
@@ -29,7 +31,12 @@ def text(table: pandas.DataFrame, varied: list[str], test: dict[str, Any]) -> st
 def names(table: pandas.DataFrame, varied: list[str]) -> list[str]:
     """What to call each candidate: by the settings that have more than one value in the grid, or by all if none has."""
     shown = [key for key in varied if table[key].nunique() > 1] or varied
-    return [" ".join(f"{key}={row[key]}" for key in shown) for row in table.to_dict("records")]
+    return [name(row, shown) for row in table.to_dict("records")]
+
+
+def name(settings: dict[str, Any], shown: list[str]) -> str:
+    """What to call what has these settings."""
+    return " ".join(f"{key}={settings[key]}" for key in shown)
 
 
 def spread(scores: Any) -> tuple[str, str]:
@@ -84,8 +91,7 @@ def figure(table: pandas.DataFrame, varied: list[str]) -> Figure:
     picture = Figure(figsize=(9, 2.2 + 0.35 * len(table)))
     left, right = picture.subplots(1, 2, sharey=True)
     for rank, row in table.iterrows():
-        color = COLORS["best" if rank == 0 else "open" if row.tied else "worse"]
-        style = {"fmt": "o", "capsize": 3, "color": color}
+        style = {"fmt": "o", "capsize": 3, "color": BEST if rank == 0 else OPEN if row.tied else WORSE}
         left.errorbar(100 * row.accuracy_mean, rank, xerr=100 * row.accuracy_sd, **style)
         right.errorbar(100 * row.difference, rank, xerr=100 * (row.difference_high - row.difference), **style)
     left.set_yticks(table.index, names(table, varied))
@@ -93,6 +99,6 @@ def figure(table: pandas.DataFrame, varied: list[str]) -> Figure:
     left.set(xlabel="validation accuracy (%)", title="Mean and standard deviation over the seeds")
     right.axvline(0, color="0.7", linewidth=1)
     right.set(xlabel="points from the best", title="Paired by seed, 95 % interval")
-    marks = [Line2D([], [], marker="o", color=color, label=name) for name, color in COLORS.items()]
+    marks = [Line2D([], [], marker="o", color=color, label=meaning) for meaning, color in COLORS.items()]
     picture.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False)
     return picture

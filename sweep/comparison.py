@@ -4,7 +4,8 @@ Two candidates are compared seed by seed, as both had the same initial weights a
 adds to both cancels out. Sums are exact (Python's statistics), so that the results are the same bytes everywhere.
 """
 
-from math import comb
+from collections.abc import Sequence
+from math import comb, sqrt
 from statistics import mean, stdev
 from typing import Any
 
@@ -53,7 +54,7 @@ def compare(accuracy: list[list[Any]], loss: list[list[Any]]) -> list[dict[str, 
 
 def _row(accuracy: list[float], loss: list[float], best: list[float], width: float) -> dict[str, Any]:
     differences = [own - other for own, other in zip(accuracy, best, strict=True)]
-    middle, half = mean(differences), width * stdev(differences) / len(differences) ** 0.5
+    middle, half = mean(differences), width * stdev(differences) / sqrt(len(differences))
     return {
         **spread("accuracy", accuracy),
         **spread("loss", loss),
@@ -64,6 +65,6 @@ def _row(accuracy: list[float], loss: list[float], best: list[float], width: flo
     }
 
 
-def spread(name: str, values: list[float]) -> dict[str, float]:
+def spread(name: str, values: Sequence[float]) -> dict[str, float]:
     """Mean and standard deviation of the values of several seeds."""
     return {f"{name}_mean": mean(values), f"{name}_sd": stdev(values)}

@@ -1,5 +1,6 @@
 """What the sweep compares: the settings of sweep/params.yaml in place of those of params.yaml."""
 
+from collections import Counter
 from itertools import product
 from typing import Any
 
@@ -9,12 +10,8 @@ from stages.lib.params import Params
 from pydantic import BaseModel, ConfigDict, Field
 
 PATH = "sweep/params.yaml"
-FIXED = {
-    "dataset",
-    "device",
-    "seed",
-    "validation_images",
-}  # shape training, but are the same for all, or have own lines
+# They shape training, too, but have lines of their own or are the same for all.
+FIXED = {"dataset", "device", "seed", "validation_images"}
 
 Candidate = dict[str, Any]  # the settings that vary, by name
 
@@ -56,6 +53,13 @@ def _problems(base: Params, name: str, values: list[Any]) -> list[str]:
     allowed = [key for key in base.training() if key not in FIXED]
     if name not in allowed:
         return [f"grid: {name} can't vary; expected one of {', '.join(allowed)}"]
-    if not values or len(set(map(str, values))) < len(values):
-        return [f"grid: {name} needs one value or more, each once; found {values}"]
-    return [problem for value in values for problem in params.problems_of(base.model_dump() | {name: value}, Params)]
+    if not values:
+        return [f"grid: {name} has no value; expected one or more"]
+    if problems := [problem for value in values for problem in params.problems_of(_changed(base, name, value), Params)]:
+        return problems
+    meant = [getattr(Params.model_validate(_changed(base, name, value)), name) for value in values]
+    return [f"grid: {name} has {value} twice; keep one" for value, times in Counter(meant).items() if times > 1]
+
+
+def _changed(base: Params, name: str, value: Any) -> dict[str, Any]:
+    return base.model_dump() | {name: value}

@@ -5,11 +5,14 @@ and sweep/answer.md. Each model is trained by the train stage's own functions, e
 where that would look for it. Workers of torchrun share the models out. The test images are looked at once, by the best.
 """
 
+import time
 from typing import Any
 
 from stages import evaluate, train
 from stages.lib import checkpoint, data, model, numerics, output, plot, tensors, workers
+from stages.lib.errors import PipelineError, SilentError
 from stages.lib.params import Params
+from stages.lib.resume import History
 from stages.lib.tensors import Tensors
 from sweep import answer, comparison, grid
 
@@ -19,87 +22,135 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-Model = tuple[list[dict[str, float | None]], nn.Module]  # the history of a training, and the network it led to
+LINES = 20  # that say how far it is where there is no terminal
+LINE = "{n_fmt} of {total_fmt} epochs of all models, {remaining} left"
+Own = dict[int, tuple[History, nn.Module]]  # by number, the models that this worker has trained
 
 
-def fit(settings: Params, images: Tensors, files: list[bytes], bar: Any) -> Model:
+class Progress:
+    """The epochs done by all workers; the first shows them, as a bar on a terminal and else in a line now and then."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.start, self.lines = total, time.monotonic(), 0
+        self.is_shown = workers.rank() == 0
+        self.bar = tqdm(total=total, unit="epoch", disable=None if self.is_shown else True)
+
+    def add(self, epochs: int) -> int:
+        """Count epochs of this worker; returns how many all have done."""
+        done = workers.counted("epochs", epochs)
+        self.bar.update(done - self.bar.n)
+        lines = done * LINES // self.total
+        if self.is_shown and self.bar.disable and lines > self.lines:
+            print(tqdm.format_meter(done, self.total, time.monotonic() - self.start, bar_format=LINE), flush=True)
+            self.lines = lines
+        return done
+
+    def wait(self) -> None:
+        """Until all workers have done all, however long that takes."""
+        while self.add(0) < self.total:
+            time.sleep(0.1)
+        self.bar.close()
+
+
+def fit(settings: Params, images: Tensors, files: list[bytes], progress: Progress) -> tuple[History, nn.Module]:
     """Train one model from the initial weights that the build stage would draw."""
     network = model.empty(settings.model, settings.hidden_units)
     model.initialize(network, torch.Generator().manual_seed(settings.seed))
     initial = checkpoint.encode(network.state_dict(), settings.initial())
-    history, done = [], 0
+    network.to(images.images.device)
+    done = 0
     with workers.alone():
         for history in train.trained(network, images, settings, [*files, initial]):
-            bar.update(workers.counted("epochs", len(history) - done) - bar.n)
+            progress.add(len(history) - done)
             done = len(history)
     return history, network
 
 
-def fit_all(jobs: list[Params], images: Tensors, files: list[bytes]) -> list[Model]:
-    """All models, in the order of `jobs`; each worker takes the next job when it has finished one."""
-    own: dict[int, Model] = {}
-    total = sum(settings.epochs for settings in jobs)
-    with tqdm(total=total, unit="epoch", disable=None if workers.rank() == 0 else True) as bar:
-        while (number := workers.counted("jobs") - 1) < len(jobs):
-            own[number] = fit(jobs[number], images, files, bar)
-        workers.meet("all jobs")
-    found = {number: trained for part in workers.gathered(own) for number, trained in part.items()}
-    return [found[number] for number in range(len(jobs))]
+def fit_own(jobs: list[Params], varied: list[str], images: Tensors, files: list[bytes]) -> Own:
+    """Train what no other worker has begun, one model after the other, until all workers have trained all.
+
+    Raises PipelineError, which names the model, if one can't be trained.
+    """
+    own: Own = {}
+    progress = Progress(sum(settings.epochs for settings in jobs))
+    while (number := workers.counted("jobs") - 1) < len(jobs):
+        try:
+            own[number] = fit(jobs[number], images, files, progress)
+        except SilentError:
+            raise
+        except PipelineError as error:
+            name = answer.name(jobs[number].model_dump(), [*varied, "seed"])
+            raise PipelineError(f"{name} of the sweep: {error}") from None
+    progress.wait()
+    return own
 
 
-def test(networks: list[nn.Module], images: Tensors, settings: Params) -> dict[str, float | int]:
-    """Mean and standard deviation of accuracy and loss over the models of one candidate, on the test images."""
-    accuracy, loss = [], []
-    arithmetic = numerics.arithmetic(settings.numerics, settings.device, images=len(images.labels))
-    for network in networks:
-        logits = evaluate.predict(network, images, arithmetic)
+def score(network: nn.Module, images: Tensors, settings: Params) -> tuple[float, float]:
+    """Accuracy and loss of a model on the test images, as the evaluate stage has them."""
+    arithmetic = numerics.arithmetic(settings.numerics, "cpu", images=len(images.labels))
+    with workers.alone():
+        logits = evaluate.predict(network.cpu(), images, arithmetic)
         with arithmetic:
-            loss.append(functional.cross_entropy(logits, images.labels).item())
-        accuracy.append(int((logits.argmax(1) == images.labels).sum()) / len(images.labels))
+            loss = functional.cross_entropy(logits, images.labels).item()
+    return int((logits.argmax(1) == images.labels).sum()) / len(images.labels), loss
+
+
+def test(numbers: range, own: Own, jobs: list[Params]) -> dict[str, float | int]:
+    """Mean and standard deviation over these models on the test images; each is tested by who has trained it."""
+    images = tensors.to_tensors(data.load_test(jobs[0].dataset))
+    scores = {number: score(own[number][1], images, jobs[number]) for number in numbers if number in own}
+    workers.meet("tests")
+    accuracy, loss = zip(*collected(scores, len(numbers))[0], strict=True)
     measured = comparison.spread("accuracy", accuracy) | comparison.spread("loss", loss)
-    return measured | {"models": len(networks), "total": len(images.labels)}
+    return measured | {"models": len(numbers), "total": len(images.labels)}
 
 
-def series(candidates: list[grid.Candidate], histories: list[list[Any]]) -> pandas.DataFrame:
+def collected(own: dict[int, Any], seeds: int) -> list[list[Any]]:
+    """What all workers have, in the order of the models' numbers: a list for each candidate, with its seeds."""
+    found = {number: value for part in workers.gathered(own) for number, value in part.items()}
+    ordered = [found[number] for number in sorted(found)]
+    return [ordered[start : start + seeds] for start in range(0, len(ordered), seeds)]
+
+
+def series(candidates: list[grid.Candidate], histories: list[list[History]]) -> pandas.DataFrame:
     """A row for each epoch of each model: the settings that vary, seed, epoch and what was measured."""
-    return pandas.concat(
-        train.table(history).assign(**candidate, seed=seed)[[*candidate, "seed", *train.table(history).columns]]
+    table = pandas.concat(
+        train.table(history).assign(**candidate, seed=seed)
         for candidate, of_seeds in zip(candidates, histories, strict=True)
         for seed, history in enumerate(of_seeds)
     )
+    first = [*candidates[0], "seed"]
+    return table[[*first, *table.columns.drop(first)]]
 
 
 def main() -> None:
-    candidates, settings = grid.load()
-    jobs = [model_settings for of_seeds in settings for model_settings in of_seeds]
     with workers.joined():
-        images = tensors.to_tensors(data.load_train(jobs[0].dataset))
-        models = fit_all(jobs, images, [data.read(path) for path in data.TRAIN_FILES])
-        is_first = workers.rank() == 0
-    if is_first:
-        seeds = len(settings[0])
-        write(candidates, settings, [models[start : start + seeds] for start in range(0, len(models), seeds)])
+        candidates, settings = grid.load()
+        jobs, seeds, varied = [job for of_seeds in settings for job in of_seeds], len(settings[0]), [*candidates[0]]
+        images = tensors.to_tensors(data.load_train(jobs[0].dataset), train.available(jobs[0].device))
+        own = fit_own(jobs, varied, images, [data.read(path) for path in data.TRAIN_FILES])
+        histories = collected({number: history for number, (history, _) in own.items()}, seeds)
+        accuracy, loss = (
+            [[history[-1][name] for history in of_seeds] for of_seeds in histories]
+            for name in ("validation_accuracy", "validation_loss")
+        )
+        ranking = comparison.compare(accuracy, loss)
+        best = ranking[0]["candidate"]
+        tested = test(range(len(jobs))[best * seeds :][:seeds], own, jobs)
+        if workers.rank() == 0:
+            output.write_csv("plots/sweep/series.csv", series(candidates, histories))
+            table = pandas.DataFrame([candidates[row["candidate"]] | row for row in ranking]).drop(columns="candidate")
+            write(table, varied, tested)
 
 
-def write(candidates: list[grid.Candidate], settings: list[list[Params]], models: list[list[Model]]) -> None:
-    """Compare the candidates by the last epoch on the images held out, test the best, and write what came out."""
-    histories = [[history for history, _ in of_seeds] for of_seeds in models]
-    accuracy, loss = (
-        [[history[-1][name] for history in of_seeds] for of_seeds in histories]
-        for name in ("validation_accuracy", "validation_loss")
-    )
-    rows = comparison.compare(accuracy, loss)
-    table = pandas.DataFrame([candidates[row.pop("candidate")] | row for row in [dict(row) for row in rows]])
-    best = rows[0]["candidate"]
-    images = tensors.to_tensors(data.load_test(settings[best][0].dataset))
-    tested = test([network for _, network in models[best]], images, settings[best][0])
-    text = answer.text(table, list(candidates[0]), tested)
+def write(table: pandas.DataFrame, varied: list[str], tested: dict[str, Any]) -> None:
+    """Write the answer: as text, which is printed, too, as tables and as a picture."""
+    text = answer.text(table, varied, tested)
     print(text)
-    output.write_csv("plots/sweep/series.csv", series(candidates, histories))
+    output.write_text("sweep/answer.md", text)
     output.write_csv("plots/sweep/settings.csv", table)
     output.write_json("metrics/sweep.json", {"candidates": table.to_dict("records"), "test": tested})
-    output.write_text("sweep/answer.md", text)
-    plot.save(answer.figure(table, list(candidates[0])), "plots/sweep/settings.png")
+    plot.save(answer.figure(table, varied), "plots/sweep/settings.png")
 
 
 if __name__ == "__main__":

@@ -173,10 +173,11 @@ def test_the_loss_is_drawn_beside_the_two_tables_it_is_named_after() -> None:
     published = pandas.DataFrame({"epoch": [1, 2], "fresh": [0.9, 0.8], "continued": [0.5, 0.4]})
     (axes,) = evaluate.loss_figure(loss, published).axes
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
-    assert drawn == {"notebook, fresh": [0.9, 0.8], "notebook, continued": [0.5, 0.4], "this run": [0.7, 0.6]}
+    assert list(drawn) == ["notebook, fresh", "notebook, continued", "this run, train_loss"]
+    assert list(drawn.values()) == [[0.9, 0.8], [0.5, 0.4], [0.7, 0.6]]
     (axes,) = evaluate.loss_figure(loss.assign(validation_loss=[0.8, 0.75]), None).axes
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
-    assert drawn == {"this run": [0.7, 0.6], "this run, validation_loss": [0.8, 0.75]}
+    assert drawn == {"this run, train_loss": [0.7, 0.6], "this run, validation_loss": [0.8, 0.75]}
 
 
 @pytest.mark.parametrize(

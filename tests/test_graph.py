@@ -90,7 +90,8 @@ def test_imports_are_deps(module: str) -> None:
 def test_files_and_settings_used_are_declared(
     module: str, swept: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files_read = {path for path in declared(module, "deps") if not path.endswith(".py")}
+    beside = {path for path in declared(module, "deps") if path.startswith("stages/") and not path.endswith(".py")}
+    files_read = {path for path in declared(module, "deps") if not path.endswith(".py")} - beside
     for path in {"sweep/params.yaml", *files_read}:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).symlink_to(swept / path)
@@ -108,6 +109,9 @@ def test_files_and_settings_used_are_declared(
         read.discard("seed")  # each model has its own
     assert read & {*params.Params.model_fields, *Grid.model_fields} == settings_of(module)
 
+    code = ROOT / "stages"
+    found = {Path(path) for kind, path in events if kind == "read" and Path(path).is_relative_to(code)}
+    assert {path.relative_to(ROOT).as_posix() for path in found if path.suffix not in (".py", ".pyc")} == beside
     undeclared = ("params.yaml", "sweep/params.yaml", f"{resume.FOLDER}/")
     files = {(kind, path) for kind, path in events if not Path(path).is_absolute() and not path.startswith(undeclared)}
     reads = {path for kind, path in files if kind == "read"}

@@ -25,10 +25,15 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("L"))
 
 
-def test_the_three_routes_give_the_same_array() -> None:
+def test_the_three_routes_give_the_same_array_and_name_its_shapes() -> None:
     image = torch.arange(6.0).reshape(1, 2, 3)
     for view in render.views(image).values():
         np.testing.assert_array_equal(view, [[0, 1, 2], [3, 4, 5]])
+    assert [name.splitlines()[1:] for name in render.views(image)] == [
+        ["channel, row, column: (1, 2, 3)", "squeeze() → (2, 3)"],
+        ["channel, row, column: (1, 2, 3)", "squeeze() → (2, 3)"],
+        ["row, column, channel: (2, 3, 1)", "squeeze(2) → (2, 3)"],
+    ]
 
 
 def test_the_three_views_are_pixel_equal(small: Path) -> None:

@@ -1,6 +1,7 @@
 """The sweep compares what the train stage trains: its models are those of single runs, to the byte."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from stages import train
-from stages.lib import model, output, params
+from stages.lib import model, output, params, resume
 from stages.lib.errors import PipelineError
 from sweep import answer, comparison, grid
 from tests.project import ENVIRONMENT, ROOT
@@ -22,6 +23,8 @@ from scipy.stats import t
 from torch import nn
 
 SERIES = "plots/sweep/series.csv"
+WRITTEN = SERIES, "plots/sweep/settings.csv", "plots/sweep/settings.png", "metrics/sweep.json", "sweep/answer.md"
+RESULTS = "models/checkpoint.safetensors", "plots/loss.csv"  # of a single run
 
 
 def of_sweep(folder: Path, **model_settings: object) -> pandas.DataFrame:
@@ -36,21 +39,25 @@ def write_grid(**content: object) -> None:
     output.write_text("sweep/params.yaml", yaml.safe_dump({"seeds": 2, "validation_images": 300} | content))
 
 
-def test_a_model_of_the_sweep_is_that_of_a_single_run(swept: Path, tmp_path: Path, run_stages) -> None:
-    (tmp_path / "data").symlink_to(swept / "data")
-    with chdir(tmp_path):
-        run_stages("build", "train", lr=0.5, momentum=0.9, seed=2, validation_images=300)
-        alone = pandas.read_csv("plots/loss.csv")
-    pandas.testing.assert_frame_equal(of_sweep(swept, lr=0.5, momentum=0.9, seed=2), alone, check_exact=True)
+def found_and_trained_anew(run_stages, capsys: pytest.CaptureFixture[str], **changes: object) -> pandas.DataFrame:
+    """The losses of a single run, here, where the sweep has trained the same model; both must be the same bytes."""
+    run_stages("build", "train", validation_images=300, **changes)
+    assert "training goes on after epoch 2 of 2" in capsys.readouterr().out
+    found = [Path(name).read_bytes() for name in RESULTS]
+    shutil.rmtree(resume.FOLDER)
+    run_stages("train", validation_images=300, **changes)
+    assert "training goes on" not in capsys.readouterr().out
+    assert [Path(name).read_bytes() for name in RESULTS] == found
+    return pandas.read_csv(RESULTS[1])
 
 
-def test_the_train_stage_goes_on_with_what_the_sweep_kept(
+def test_a_model_of_the_sweep_is_that_of_a_single_run_to_the_byte(
     swept: Path, tmp_path: Path, run_stages, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(swept, tmp_path, dirs_exist_ok=True)
     with chdir(tmp_path):
-        run_stages("build", "train", lr=0.5, momentum=0.0, seed=1, validation_images=300)
-    assert "training goes on after epoch 2 of 2" in capsys.readouterr().out
+        alone = found_and_trained_anew(run_stages, capsys, lr=0.5, momentum=0.9, seed=2)
+    pandas.testing.assert_frame_equal(of_sweep(swept, lr=0.5, momentum=0.9, seed=2), alone, check_exact=True)
 
 
 def relu(hidden_units: int) -> nn.Module:
@@ -60,7 +67,7 @@ def relu(hidden_units: int) -> nn.Module:
 
 
 def test_another_network_and_optimizer_are_what_the_sweep_compares(
-    small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
+    small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def adam(network: nn.Module, settings: params.Params) -> torch.optim.Optimizer:
         return torch.optim.Adam(network.parameters(), lr=settings.lr, foreach=False)
@@ -71,9 +78,44 @@ def test_another_network_and_optimizer_are_what_the_sweep_compares(
     with chdir(tmp_path):
         write_grid(grid={"hidden_units": [3, 6], "batch_size": [500]})
         run_stages("sweep.run", lr=0.01)
-        run_stages("build", "train", lr=0.01, hidden_units=6, batch_size=500, seed=1, validation_images=300)
-        alone = pandas.read_csv("plots/loss.csv")
+        alone = found_and_trained_anew(run_stages, capsys, lr=0.01, hidden_units=6, batch_size=500, seed=1)
     pandas.testing.assert_frame_equal(of_sweep(tmp_path, hidden_units=6, seed=1), alone, check_exact=True)
+
+
+def test_a_killed_sweep_goes_on_where_it_was_and_a_larger_grid_uses_what_is_there(
+    small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, epochs = train.train_epoch, []
+
+    def counting(*arguments: object) -> float:
+        epochs.append(len(epochs) + 1)
+        if epochs[-1] == 6:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(train, "train_epoch", counting)
+    (tmp_path / "data").symlink_to(small / "data")
+    with chdir(tmp_path):
+        write_grid(grid={"lr": [0.1, 0.5]})
+        with pytest.raises(KeyboardInterrupt):
+            run_stages("sweep.run")
+        run_stages("sweep.run")
+        assert len(epochs) == 1 + 2 * 2 * 2  # the sixth, and each epoch of each model once
+        write_grid(grid={"lr": [0.1, 0.2, 0.5]})
+        run_stages("sweep.run")
+        assert len(epochs) == 1 + 3 * 2 * 2
+        results = [Path(name).read_bytes() for name in WRITTEN]
+        shutil.rmtree(resume.FOLDER)
+        run_stages("sweep.run")
+        assert [Path(name).read_bytes() for name in WRITTEN] == results
+
+
+def test_a_model_that_can_t_be_trained_is_named(small: Path, tmp_path: Path, run_stages) -> None:
+    (tmp_path / "data").symlink_to(small / "data")
+    with chdir(tmp_path):
+        write_grid(grid={"lr": [0.1, 1e30], "momentum": [0.5]})
+        with pytest.raises(PipelineError, match=r"^lr=1e\+30 momentum=0.5 seed=0 of the sweep: training diverged"):
+            run_stages("sweep.run")
 
 
 @pytest.mark.slow
@@ -84,26 +126,40 @@ def test_workers_share_the_models_out_and_give_the_same_files(swept: Path, tmp_p
         copy = shutil.copytree if (swept / name).is_dir() else shutil.copy
         copy(swept / name, tmp_path / name)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", "-m", "sweep.run"]
-    subprocess.run(launch, cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True, timeout=300)
-    for name in (
-        SERIES,
-        "plots/sweep/settings.csv",
-        "plots/sweep/settings.png",
-        "metrics/sweep.json",
-        "sweep/answer.md",
-    ):
+    printed = subprocess.run(
+        launch, cwd=tmp_path, env=ENVIRONMENT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    told = printed.removesuffix((tmp_path / "sweep/answer.md").read_text() + "\n").splitlines()
+    assert told[-1].startswith("24 of 24 epochs of all models, 00:00 left")
+    assert all(re.fullmatch(r"\d+ of 24 epochs of all models, \S+ left", line) for line in told)
+    assert len(told) == len(set(told))
+    for name in WRITTEN:
         assert (tmp_path / name).read_bytes() == (swept / name).read_bytes(), name
 
 
-def test_the_best_is_tested_once_with_all_its_seeds(swept: Path) -> None:
-    found = json.loads((swept / "metrics/sweep.json").read_text())
-    assert (found["test"]["models"], found["test"]["total"]) == (3, 297)
+def test_the_best_has_the_highest_mean_accuracy_of_the_last_epoch(swept: Path) -> None:
+    best = json.loads((swept / "metrics/sweep.json").read_text())["candidates"][0]
     series = pandas.read_csv(swept / SERIES)
     last = series[series["epoch"] == 2].groupby(["lr", "momentum"])["validation_accuracy"].apply(list)
     means = {name: mean(values) for name, values in last.items()}
-    best = found["candidates"][0]
     assert means[best["lr"], best["momentum"]] == max(means.values()) == best["accuracy_mean"]
     assert best["accuracy_sd"] == stdev(last[best["lr"], best["momentum"]])
+
+
+def test_the_best_has_the_test_scores_of_single_runs(swept: Path, tmp_path: Path, run_stages) -> None:
+    shutil.copytree(swept, tmp_path, dirs_exist_ok=True)
+    found = json.loads((swept / "metrics/sweep.json").read_text())
+    best = {name: found["candidates"][0][name] for name in ("lr", "momentum")}
+    alone = []
+    with chdir(tmp_path):
+        for seed in range(3):
+            run_stages("build", "train", "evaluate", **best, seed=seed, validation_images=300)
+            alone.append(json.loads(Path("metrics/test.json").read_text()))
+    expected: dict[str, float] = {"models": 3, "total": 297}
+    for name in ("accuracy", "loss"):
+        values = [scores[name] for scores in alone]
+        expected |= {f"{name}_mean": mean(values), f"{name}_sd": stdev(values)}
+    assert found["test"] == expected
 
 
 @pytest.mark.parametrize(
@@ -113,7 +169,11 @@ def test_the_best_is_tested_once_with_all_its_seeds(swept: Path) -> None:
         ({"grid": {"hidden_units": [0]}}, "hidden_units: 0 is not a whole number"),
         ({"grid": {"seed": [1, 2]}}, "grid: seed can't vary; expected one of .*lr"),
         ({"grid": {"learning_rate": [1]}}, "grid: learning_rate can't vary"),
-        ({"grid": {"lr": [0.1, 0.1]}}, "each once"),
+        ({"grid": {"lr": [0.1, "1e-1"]}}, "grid: lr has 0.1 twice"),
+        ({"grid": {"lr": []}}, "grid: lr has no value"),
+        ({"grid": {"lr": 0.1}}, "grid: 0.1 is not lines like"),
+        ({"grid": {}}, "grid: {} is not lines like"),
+        ({"grid": {"lr": [0.1, -1], "batch_size": ["x"]}}, "batch_size: x is not .*\n  lr: -1 is not"),
         ({"grid": {"lr": [0.1]}, "seeds": 1}, "seeds: 1 is not a whole number from 2 to 100"),
     ],
 )

@@ -251,9 +251,8 @@ class CrossEntropy(torch.autograd.Function):
         """The loss, and its gradient (softmax - one_hot(label)) / n."""
         probabilities = Softmax(logits)
         loss, n = workers.total(probabilities.losses(labels, images).sum(), len(labels))
-        ctx.save_for_backward(
-            probabilities.nearest().sub_(one_hots(logits.shape[1], logits.device).index_select(0, labels)).div_(n)
-        )
+        differences = probabilities.nearest().sub_(one_hots(logits.shape[1], logits.device).index_select(0, labels))
+        ctx.save_for_backward(divided(differences, n))
         return divided(loss, n).float()
 
     @staticmethod

@@ -49,7 +49,7 @@ def titled_images(images: Sequence[Any], titles: Sequence[str], columns: int, wi
     rows = max(1, -(-len(images) // columns))
     lines = max((name.count("\n") + 1 for name in titles), default=1)
     height = (width + 0.1 + 0.17 * lines) * rows + (0.4 if title else 0)
-    figure = Figure(figsize=(max(4 if title else 0, width * columns), height))
+    figure = Figure(figsize=(max(4 if title else 0, width * columns), height), layout="compressed")
     figure.suptitle(title)
     for position, (image, name) in enumerate(zip(images, titles, strict=True), start=1):
         axes = figure.add_subplot(rows, columns, position)

@@ -9,6 +9,7 @@ import json
 import platform
 import sys
 from contextlib import suppress
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
@@ -39,7 +40,7 @@ def facts(settings: dict[str, Any], contents: list[bytes], names: dict[str, Any]
     found = {
         "settings": {key: value for key, value in settings.items() if key != "epochs"},
         "data": [_sha256(content) for content in contents],
-        "code": {name: _sha256(data.read(path).replace(b"\r\n", b"\n")) for name, path in _code(names, {}).items()},
+        "code": {name: _of_code(path) for name, path in _code(names, {}).items()},
     }
     if settings["numerics"] == "native":
         found["versions"] = [sys.version, torch.__version__, np.__version__]
@@ -58,6 +59,11 @@ def _code(names: dict[str, Any], found: dict[str, Path]) -> dict[str, Path]:
         if used and file.is_relative_to(CODE) and file.relative_to(CODE).as_posix() not in found:
             _code(vars(used), found)
     return found
+
+
+@cache  # the code that is loaded stays, whatever becomes of its file while a sweep goes on
+def _of_code(path: Path) -> str:
+    return _sha256(data.read(path).replace(b"\r\n", b"\n"))
 
 
 def fingerprint(facts: dict[str, Any]) -> str:

@@ -291,12 +291,18 @@ def test_sigmoid_and_tanh_at_the_ends(value: float) -> None:
 
 
 def everything() -> list[torch.Tensor]:
-    """Functions, loss and gradients of the same 3,000 numbers."""
+    """Functions, loss and gradients of the same 3,000 numbers, and what is nearly halfway between two results."""
     draw = torch.Generator().manual_seed(7)
     x = torch.randn(300, 10, generator=draw).mul_(4).requires_grad_()
+    odd = torch.arange(1, 300, 2)
+    small, large = odd * 2.0**-23, 40 + odd * 2.0**-13
     with numerics.Exact(300):
         found = [torch.sigmoid(x), torch.tanh(x), functional.cross_entropy(x, torch.arange(300) % 10)]
-    return [*found, exact.softmax(x.detach()), torch.autograd.grad(found[2], x)[0]]
+        found.append(torch.sigmoid(small))  # 1 / 2 + small / 4, less under 2**-25 of its last bit
+    # The large loss, and exp(-40) more than halfway between two multiples of 2**-12.
+    losses = exact.Softmax(torch.stack([large, 0 * large], 1)).losses(torch.ones_like(odd), 2**31)
+    pairs = exact.softmax(torch.stack([small, 0 * small], 1))
+    return [*found, losses, pairs, exact.softmax(x.detach()), torch.autograd.grad(found[2], x)[0]]
 
 
 def off(function: Callable[..., torch.Tensor], units: int) -> Callable[..., torch.Tensor]:

@@ -162,3 +162,17 @@ def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_lin
     one = fingerprint("one", lambda content: content)
     assert fingerprint("a folder", lambda content: content.replace(b"\n", b"\r\n")) == one
     assert fingerprint("another", lambda content: content + b"#") != one
+
+
+def test_code_that_is_changed_while_it_runs_is_still_what_was_loaded(folder: Path) -> None:
+    shutil.copytree(resume.CODE, folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    code = f"""
+from pathlib import Path
+from stages import train
+from stages.lib import resume
+facts = [resume.facts({SETTINGS}, [], vars(train))]
+Path("stages/lib/model.py").write_text("# changed")
+facts.append(resume.facts({SETTINGS}, [], vars(train)))
+assert facts[0]["code"]["lib/model.py"] == facts[1]["code"]["lib/model.py"]
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)

@@ -7,40 +7,31 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from stages import evaluate
+from tests.browser import CHROMIUM, OPTIONS, needs_chromium
 from tests.project import ROOT, run
 from tools import page
 
+import numpy as np
 import pandas
 import pytest
 import vl_convert
 import yaml
 from dvc_render import VegaRenderer
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-NO_NETWORK = ("--proxy-server=http://127.0.0.1:9", "--host-resolver-rules=MAP * ~NOTFOUND")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; apt-get install chromium")
-
 
 def browse(url: str, profile: Path, *options: str) -> tuple[str, list[str]]:
     """The page's DOM when its scripts are done, and what they said on the console."""
-    command = [
-        CHROMIUM,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--enable-logging=stderr",
-        *NO_NETWORK,
-    ]
+    command = [str(CHROMIUM), *OPTIONS, "--enable-logging=stderr"]
     settled = ["--virtual-time-budget=60000", "--dump-dom", f"--user-data-dir={profile}"]
     done = subprocess.run([*command, *settled, *options, url], capture_output=True, text=True, timeout=240, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-def look(index: Path, profile: Path) -> list[dict]:
+def look(index: Path, profile: Path, *options: str) -> list[dict]:
     """What the probe saw on the page 1280 and 390 pixels wide."""
     probe = shutil.copy(Path(__file__).with_name("probe.html"), index.with_name("probe.html"))
-    dom, console = browse(Path(probe).as_uri(), profile, "--allow-file-access-from-files")
+    dom, console = browse(Path(probe).as_uri(), profile, "--allow-file-access-from-files", *options)
     assert not console
     report = re.search(r'<pre id="report">(.*?)</pre>', dom, re.DOTALL)
     assert report and report[1], "the charts were never drawn"
@@ -67,12 +58,28 @@ def compared(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dic
     return look(folder / "dvc_plots" / "index.html", tmp_path_factory.mktemp("profile"))
 
 
-def drawn(template: str, rows: list[dict[str, str]]) -> str:
+def drawn(template: str, rows: list[dict[str, str]], **properties: object) -> str:
     """The SVG of a table drawn by a template of the project, by a Vega-Lite nearly as old as that of DVC's own page."""
-    renderer = VegaRenderer(
-        rows, "chart", x="predicted", y="actual", template=template, template_dir=ROOT / ".dvc/plots"
-    )
-    return vl_convert.vegalite_to_svg(renderer.get_filled_template(), vl_version="5.8")
+    renderer = VegaRenderer(rows, "chart", template=template, template_dir=ROOT / ".dvc/plots", **properties)
+    without_titles = {"legend": {"title": None}}  # as on the page: there, an empty legend makes a chart endless
+    svg = vl_convert.vegalite_to_svg(renderer.get_filled_template(), vl_version="5.8", config=without_titles)
+    assert "e+308" not in svg
+    return svg
+
+
+def drawn_loss(table: pandas.DataFrame) -> str:
+    """The SVG of the columns of a table, over its epochs; cells reach the template as DVC reads them, as text."""
+    rows = table.melt("epoch", var_name="field", value_name="loss").assign(rev="workspace").astype(object).fillna("")
+    columns = [{"filename": "loss.csv", "field": name} for name in table.columns[1:]]
+    return drawn("loss", rows.astype(str).to_dict("records"), x="epoch", y="loss", anchors_y_definitions=columns)
+
+
+def contrast(*colors: str) -> float:
+    """The contrast ratio, 1 to 21, of two colours rgb(…) by https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio."""
+    channels = [[int(part) / 255 for part in re.findall(r"\d+", color)] for color in colors]
+    linear = [[c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in color] for color in channels]
+    dark, light = sorted(0.2126 * red + 0.7152 * green + 0.0722 * blue for red, green, blue in linear)
+    return (light + 0.05) / (dark + 0.05)
 
 
 def plots(folder: Path) -> dict:
@@ -122,10 +129,28 @@ def test_settings_other_than_the_default_are_named(views):
 @needs_chromium
 def test_the_confusion_shows_every_mistake(digits, views):
     counts = pandas.read_csv(digits / "plots/predictions.csv").value_counts(["actual", "predicted"])
-    for chart in ("Confusion_matrix", "Confusion_of_each_class"):
-        cells = [mark["fill"] for mark in views[0]["charts"][chart] if mark["kind"] == "rect"]
-        assert len(cells) == 100
-        assert 100 - cells.count("rgb(255, 255, 255)") == len(counts)
+    cells = [mark["opacity"] for mark in views[0]["charts"]["Confusion_matrix"] if mark["kind"] == "rect"]
+    assert len(cells) == 100
+    assert 100 - cells.count("0") == len(counts)
+    words = views[0]["words"]["Confusion_matrix"]
+    assert not {str(count) for count in counts} - set(words)
+
+
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.parametrize("scheme", [0, 1])  # dark, light
+def test_every_word_can_be_read_in_the_light_and_in_the_dark(digits, views, tmp_path, scheme):
+    for view in look(digits / "dvc_plots/index.html", tmp_path, f"--blink-settings=preferredColorScheme={scheme}"):
+        assert (contrast(view["paper"], "rgb(0, 0, 0)") < 2) == (scheme == 0)
+        assert min(contrast(ink, view["paper"]) for ink in view["ink"]) > 4.5
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_a_picture_links_to_itself_and_a_phone_scrolls_to_what_is_written_in_it(views):
+    for picture in (*views[0]["pictures"], *views[1]["pictures"]):
+        assert picture["link"].endswith(picture["src"])
+    assert all(picture["scale"] > 0.6 for picture in views[1]["pictures"])  # 16.7 pixels high in its full size
 
 
 @pytest.mark.slow
@@ -167,17 +192,58 @@ def test_revisions_stand_side_by_side_and_what_they_share_is_shown_once(compared
     assert tops[1][0] < tops[1][1]
 
 
-@pytest.mark.parametrize("template", ["confusion", "confusion_normalized"])
-def test_a_class_never_seen_or_predicted_keeps_its_row_and_column(template):
+def test_a_class_never_seen_or_predicted_keeps_its_row_and_column():
     rows = [{"actual": actual, "predicted": "7", "rev": "workspace"} for actual in ("7", "7", "1")]
-    assert drawn(template, rows).count('aria-roledescription="rect mark"') == 100
+    assert drawn("confusion", rows, x="predicted", y="actual").count('aria-roledescription="rect mark"') == 100
 
 
-def test_both_confusions_differ_only_in_what_their_cells_say():
-    templates = [json.loads((ROOT / f".dvc/plots/confusion{end}.json").read_text()) for end in ("", "_normalized")]
-    said = [template["spec"]["layer"].pop() for template in templates]
-    assert templates[0] == templates[1]
-    assert [layer["encoding"]["text"]["field"] for layer in said] == ["images", "fraction"]
+def test_the_tint_of_a_cell_is_its_fraction_of_the_row_and_its_number_the_count():
+    pairs = [*8 * [("7", "7")], ("7", "1"), *2 * [("3", "1")]]
+    rows = [{"actual": actual, "predicted": predicted, "rev": "workspace"} for actual, predicted in pairs]
+    svg = drawn("confusion", rows, x="predicted", y="actual")
+    cells = dict(re.findall(r'predicted: (\d; actual: \d); shade[^>]* fill-opacity="([\d.]+)"', svg))
+    tints = [float(cells[cell]) for cell in ("7; actual: 7", "1; actual: 7", "1; actual: 3")]
+    assert tints == pytest.approx([(8 / 9) ** (1 / 3), (1 / 9) ** (1 / 3), 1], abs=1e-3)
+    assert list(cells.values()).count("0") == 97
+    assert sorted(re.findall(r'aria-roledescription="text mark"[^>]*>(\d+)<', svg)) == ["1", "2", "8"]
+
+
+def test_marks_and_colours_are_the_same_in_the_page_and_in_the_picture_of_the_loss():
+    loss = pandas.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.6], "validation_loss": [0.8, 0.75]})
+    published = pandas.DataFrame({"epoch": [1, 2], "fresh": [0.9, 0.8], "continued": [0.5, 0.4]})
+    svg = drawn_loss(loss.merge(published))
+    (axes,) = evaluate.loss_figure(loss, published).axes
+    for name, line in zip([*published.columns[1:], *loss.columns[1:]], axes.lines, strict=True):
+        (kind,) = set(re.findall(rf'series: [^"]*{name};[^>]* (?:stroke|fill)="([^"]+)"', svg))
+        assert kind == line.get_color()
+    dashes = re.findall(r'field: (\w+)"[^>]* stroke-dasharray="([^"]+)"', svg)
+    assert dashes == [("train_loss", "1,0"), ("validation_loss", "4,4")]
+    assert [line.get_linestyle() for line in axes.lines] == ["None", "None", "-", "--"]
+    round_marks = set(re.findall(r'series: notebook, (\w+);[^>]* d="[^"]*A', svg))  # an arc
+    assert round_marks == {"fresh"} and [line.get_marker() for line in axes.lines[:2]] == ["o", "s"]
+
+
+def test_an_empty_cell_of_the_loss_is_not_drawn():
+    table = pandas.DataFrame({"epoch": [1, 2, 3], "train_loss": [0.7, 0.6, 0.5], "validation_loss": [np.nan] * 3})
+    svg = drawn_loss(table)
+    assert svg.count('aria-roledescription="circle"') == 3
+    assert "validation_loss" not in svg
+    with_both = drawn_loss(table.assign(validation_loss=[0.8, 0.7, 0.6]))
+    assert with_both.count('aria-roledescription="circle"') == 6
+
+
+def test_the_loss_can_be_read_off_at_both_ends_of_its_axis_and_of_its_line():
+    table = pandas.DataFrame({"epoch": [1, 2, 3], "train_loss": [1.3798, 0.5, 0.20719]}).assign(validation_loss=np.nan)
+    words = re.findall(r"<text[^>]*>([^<]+)</text>", drawn_loss(table))
+    (axes,) = evaluate.loss_figure(table, None).axes
+    axes.figure.draw_without_rendering()
+    low, high = axes.get_ylim()
+    ticks = zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+    labels = [label.get_text() for label, place in ticks if low <= place <= high]
+    assert labels == ["0.15", "0.2", "0.3", "0.5", "0.7", "1", "1.5"]
+    assert [text.get_text() for text in axes.texts] == ["1.38", "0.207"]
+    assert words[:3] == ["1", "2", "3"]
+    assert words[words.index("epoch") + 1 :][: len(labels) + 3] == [*labels, "loss", "1.38", "0.207"]
 
 
 @pytest.mark.slow
@@ -206,6 +272,12 @@ def test_every_plot_has_a_sentence_on_how_to_read_it():
     guide = page.TEMPLATE.read_text().split("const GUIDE = {")[1].split("\n};")[0]
     keys = re.findall(r"^  (\w+): \[", guide, re.MULTILINE)
     assert sorted(keys) == sorted(re.sub(r"\W", "_", name) for name in {*charts, *pictures} - {"plots/loss.png"})
+
+
+@pytest.mark.slow
+def test_it_links_to_the_page_of_the_trained_network(digits):
+    (link,) = re.findall(r'href="(.*?)"', page.TEMPLATE.read_text(encoding="utf-8"))
+    assert (digits / "dvc_plots" / link).resolve().samefile(digits / "plots/draw.html")
 
 
 def test_page_holds_its_scripts_and_dvcs_places():

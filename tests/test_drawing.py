@@ -1,0 +1,355 @@
+"""The page on which one draws a digit, as Chromium shows it without a network."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from decimal import Decimal, localcontext
+from pathlib import Path
+
+from stages import evaluate
+from stages.lib import checkpoint, data, drawing, exact, model, numerics, params, tensors
+from tests.browser import Browser, needs_chromium
+from tools import photo
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from torch import nn
+
+EXACT = numerics.Exact(images=1_000)
+# The strokes of a digit, in fractions of the paper
+THREE = [[(0.3, 0.2), (0.45, 0.15), (0.6, 0.2), (0.65, 0.3), (0.55, 0.45), (0.42, 0.48), (0.56, 0.5), (0.68, 0.6),
+          (0.65, 0.75), (0.5, 0.85), (0.3, 0.8)]]  # fmt: skip
+ZERO = [[(0.5, 0.15), (0.35, 0.25), (0.3, 0.5), (0.35, 0.75), (0.5, 0.85), (0.65, 0.75), (0.7, 0.5), (0.65, 0.25),
+         (0.5, 0.15)]]  # fmt: skip
+ONE = [[(0.5, 0.15), (0.48, 0.85)]]
+ELEVEN = [[(0.35, 0.2), (0.35, 0.8)], [(0.65, 0.2), (0.65, 0.8)]]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+        assert not browser.complaints
+
+
+@pytest.fixture(scope="module")
+def network(small: Path) -> nn.Module:
+    """The network that the stages trained on the digits."""
+    with chdir(small):
+        settings = params.load()
+        network = model.empty(settings.model, settings.hidden_units)
+        checkpoint.load("models/checkpoint.safetensors", network, settings.network())
+    return network
+
+
+@pytest.fixture(scope="module")
+def test_images(small: Path) -> tensors.Tensors:
+    with chdir(small):
+        return tensors.to_tensors(data.load_test("digits"))
+
+
+def odd_images() -> torch.Tensor:
+    """Images that no dataset has: blank, white, one pixel, noise; (n, 28, 28) uint8."""
+    one = torch.zeros(28, 28, dtype=torch.uint8)
+    one[27, 3] = 1
+    noise = torch.randint(256, (20, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.stack([torch.zeros_like(one), torch.full_like(one, 255), one, *noise])
+
+
+def expected(network: nn.Module, images: torch.Tensor) -> list[list[float]]:
+    with torch.no_grad(), EXACT:
+        logits = network(images.flatten(1).float().div_(255))
+    return exact.softmax(logits).tolist()
+
+
+def computed(browser: Browser, images: torch.Tensor) -> list[list[float]]:
+    """The page's own probabilities of images (n, 28, 28) uint8."""
+    return browser.value(
+        f"""(() => {{
+            const all = bytes("{drawing.encoded(images.numpy())}");
+            const image = (_, i) => forward(all.subarray(784 * i, 784 * (i + 1))).probabilities;
+            return Array.from({{ length: {len(images)} }}, image);
+        }})()"""
+    )
+
+
+def open_page(browser: Browser, folder: Path, text: str, width: int = 1280) -> None:
+    (folder / "draw.html").write_text(text, encoding="utf-8")
+    browser.open(folder / "draw.html", width)
+
+
+def draw(browser: Browser, strokes: list[list[tuple[float, float]]], touch: bool = False) -> str:
+    """Draw with the mouse or a finger; returns what the page says."""
+    left, top, width = browser.value("(({ left, top, width }) => [left, top, width])(paper.getBoundingClientRect())")
+    for stroke in strokes:
+        points = [{"x": left + x * width, "y": top + y * width} for x, y in stroke]
+        if touch:
+            browser.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=points[:1])
+            for point in points[1:]:
+                browser.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[point])
+            browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        else:
+            down = {"button": "left", "clickCount": 1}
+            browser.call("Input.dispatchMouseEvent", type="mousePressed", **points[0], **down)
+            for point in points[1:]:
+                browser.call("Input.dispatchMouseEvent", type="mouseMoved", **point, button="left", buttons=1)
+            browser.call("Input.dispatchMouseEvent", type="mouseReleased", **points[-1], **down)
+    return said(browser)
+
+
+def said(browser: Browser) -> str:
+    return browser.value("said.textContent")
+
+
+def shown(browser: Browser) -> list[float]:
+    """The probabilities beside the bars."""
+    return [float(value) for value in browser.value("[...document.querySelectorAll('data')].map((data) => data.value)")]
+
+
+def ink(browser: Browser) -> np.ndarray:
+    """What is drawn, (560, 560) bool."""
+    text = browser.value("btoa(new TextDecoder('latin1').decode(ink))")
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(560, 560) > 0
+
+
+def press(browser: Browser, key: str) -> None:
+    codes = {"Tab": 9, "Enter": 13}
+    for kind in ("rawKeyDown", *(["char"] if key == "Enter" else []), "keyUp"):
+        text = {"text": "\r"} if key == "Enter" else {}
+        browser.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], **text)
+
+
+@needs_chromium
+def test_its_probabilities_are_those_of_the_predictions_to_the_last_digit(
+    browser: Browser, small: Path, test_images: tensors.Tensors
+) -> None:
+    browser.open(small / "plots/draw.html")
+    table = pandas.read_csv(small / "plots/predictions.csv", dtype=str)
+    found = computed(browser, test_images.images)
+    assert len(found) == 297
+    assert [str(row.index(max(row))) for row in found] == table["predicted"].tolist()
+    assert [str(max(row)) for row in found] == table["probability"].tolist()
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_on_mnist_its_probabilities_and_what_it_says_of_drawings_are_right(browser: Browser, trained: Path) -> None:
+    with chdir(trained):
+        images = tensors.to_tensors(data.load_test("mnist")).images
+    browser.open(trained / "plots/draw.html")
+    table = pandas.read_csv(trained / "plots/predictions.csv", dtype=str)
+    found = computed(browser, images)
+    assert len(found) == 10_000
+    assert [str(max(row)) for row in found] == table["probability"].tolist()
+    for width, touch in ((1280, False), (390, True)):
+        for digit, strokes in ((0, ZERO), (1, ONE), (3, THREE)):
+            browser.open(trained / "plots/draw.html", width)
+            assert draw(browser, strokes, touch).startswith(f"Most likely {digit} (")
+
+
+@needs_chromium
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_weight_changed_in_its_last_bit_gives_other_probabilities(
+    layer: int, browser: Browser, network: nn.Module, test_images: tensors.Tensors, tmp_path: Path
+) -> None:
+    chain = drawing.chain(network)
+    before = expected(chain, test_images.images)
+    linear = [part for part in drawing.chain(network) if isinstance(part, nn.Linear)][layer]
+    own = linear.weight.data.clone()
+    other = torch.nextafter(own, torch.tensor(torch.inf))
+    bits = exact.factor_bits(linear.in_features)
+    # Not one of those whose last bit the grid rounds away; of these, one that sees much ink
+    changed = exact.on_grid(own, bits).ne(exact.on_grid(other, bits))
+    seen = test_images.images.float().mean(0).flatten() if layer == 0 else torch.ones(linear.in_features)
+    place = divmod(int((changed * seen).argmax()), linear.in_features)
+    linear.weight.data[place] = other[place]
+    try:
+        open_page(browser, tmp_path, drawing.page(chain, test_images))
+        found = computed(browser, test_images.images)
+        assert found == expected(chain, test_images.images)
+    finally:
+        linear.weight.data = own
+    assert found != before
+
+
+@needs_chromium
+@pytest.mark.parametrize("hidden_units", [3, 300])
+@pytest.mark.parametrize("name", model.MODELS)
+def test_images_of_any_kind_get_the_probabilities_of_pytorch(
+    name: str, hidden_units: int, browser: Browser, test_images: tensors.Tensors, tmp_path: Path
+) -> None:
+    network = model.empty(name, hidden_units)
+    model.initialize(network, torch.Generator().manual_seed(2))
+    open_page(browser, tmp_path, drawing.page(drawing.chain(network), test_images))
+    assert computed(browser, odd_images()) == expected(network, odd_images())
+    assert browser.value("document.querySelectorAll('#units canvas').length") == min(hidden_units, 100)
+
+
+@needs_chromium
+def test_large_weights_and_several_hidden_layers_get_the_probabilities_of_pytorch(
+    browser: Browser, test_images: tensors.Tensors, tmp_path: Path
+) -> None:
+    network = nn.Sequential(
+        nn.Linear(784, 5), nn.Sigmoid(), nn.Linear(5, 6), nn.Sigmoid(), nn.Linear(6, 10, bias=False)
+    )
+    model.initialize(network, torch.Generator().manual_seed(3))
+    network[0].weight.data *= 300  # both ends of the sigmoid
+    network[4].weight.data *= 100
+    open_page(browser, tmp_path, drawing.page(drawing.chain(network), test_images))
+    found = computed(browser, odd_images())
+    assert found == expected(network, odd_images())
+    assert min(map(min, found)) < 1e-30
+
+
+@needs_chromium
+def test_what_math_exp_leaves_open_is_settled_with_integers(
+    browser: Browser, network: nn.Module, test_images: tensors.Tensors, tmp_path: Path
+) -> None:
+    text = drawing.page(drawing.chain(network), test_images)
+    assert text.count("const ERROR = 2 ** -44") == 1
+    open_page(browser, tmp_path, text.replace("const ERROR = 2 ** -44", "const ERROR = 2 ** -1"))
+    images = odd_images()[:4]
+    assert computed(browser, images) == expected(network, images)
+    rows = [[0.0, 0.0], [1e-30, -3.5], [88.5, -15.25, 3.0], [-3e38, 3e38], [0.1, 100.7, -2.3]]
+    rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, -200.0).double().tolist()
+    found = browser.value(f"{json.dumps(rows)}.map((row) => row.map((_, i) => share(row, i)))")
+    with localcontext(prec=60):
+        for row, values in zip(rows, found, strict=True):
+            exponentials = [(Decimal(z) - Decimal(max(row))).exp() for z in row]
+            true = [float(value / sum(exponentials)) for value in exponentials]
+            # Less than 2**-150 is 0 as a float32
+            assert [v for v, t in zip(values, true, strict=True) if t > 2**-150] == [t for t in true if t > 2**-150]
+
+
+@needs_chromium
+@pytest.mark.parametrize(("width", "touch"), [(1280, False), (390, True)])
+@pytest.mark.parametrize("strokes", [THREE, ZERO, ONE], ids=["3", "0", "1"])
+def test_a_drawing_is_seen_as_make_predict_sees_it(
+    width: int, touch: bool, strokes: list, browser: Browser, small: Path, network: nn.Module
+) -> None:
+    browser.open(small / "plots/draw.html", width)
+    sentence = draw(browser, strokes, touch)
+    drawn = ink(browser)
+    assert 5_000 < drawn.sum() < 200_000
+    pixels = torch.tensor(list(browser.value("centered(ink)").values()), dtype=torch.uint8)
+    seen = photo.centered(drawn)
+    assert np.abs(pixels.numpy().reshape(28, 28) - seen * 255.0).max() <= 1
+    (probabilities,) = expected(network, pixels.reshape(1, 28, 28))
+    assert shown(browser) == probabilities
+    best = max(probabilities)
+    assert sentence.startswith(f"Most likely {probabilities.index(best)} ({100 * best:.1f} %)")
+    assert browser.value("document.documentElement.scrollWidth") == width
+    assert browser.value("scrollY") == 0
+
+
+@needs_chromium
+@pytest.mark.parametrize("seed", range(5))
+def test_ink_is_averaged_as_pillow_does(seed: int, browser: Browser, small: Path) -> None:
+    random = np.random.default_rng(seed)
+    image = np.where(random.random((random.integers(20, 90), random.integers(20, 400))) < 0.5, 255, 0).astype(np.uint8)
+    browser.open(small / "plots/draw.html")
+    for size in range(1, 21):
+        found = browser.value(f'[...narrowed(bytes("{drawing.encoded(image)}"), {image.shape[1]}, {size})]')
+        shrunk = photo.Image.fromarray(image).resize((size, len(image)), photo.Image.Resampling.BOX)
+        assert found == np.asarray(shrunk).T.flatten().tolist()
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("strokes", "doubt"),
+    [
+        (ELEVEN, "50.0 % of the ink lies apart from the rest: draw one digit only"),
+        ([[(0.5, 0.3), (0.5, 0.99)]], "the ink touches the edge: is it cut off?"),
+        ([[(0.2, 0.5), (0.8, 0.5)]], "it is wider than digits are"),
+    ],
+)
+def test_what_is_doubtful_is_said(strokes: list, doubt: str, browser: Browser, small: Path) -> None:
+    browser.open(small / "plots/draw.html")
+    assert f", but {doubt}" in draw(browser, strokes)
+    browser.value("document.getElementById('clear').click()")
+    assert doubt not in draw(browser, [[(0.45, 0.2), (0.55, 0.8)]])
+
+
+@needs_chromium
+def test_nothing_is_said_of_an_empty_paper_or_a_dot(browser: Browser, small: Path) -> None:
+    browser.open(small / "plots/draw.html")
+    assert said(browser) == "Nothing is drawn yet."
+    assert shown(browser) == [0] * 10
+    assert draw(browser, [[(0.5, 0.5), (0.51, 0.5)]]) == "Too small to tell: draw one digit that fills the square."
+    assert shown(browser) == [0] * 10
+
+
+@needs_chromium
+def test_bars_move_while_one_draws(browser: Browser, small: Path) -> None:
+    browser.open(small / "plots/draw.html")
+    left, top, width = browser.value("(({ left, top, width }) => [left, top, width])(paper.getBoundingClientRect())")
+    point = {"x": left + 0.5 * width, "y": top + 0.2 * width}
+    browser.call("Input.dispatchMouseEvent", type="mousePressed", **point, button="left", clickCount=1)
+    seen = []
+    for step in (0.5, 0.8):
+        point["y"] = top + step * width
+        browser.call("Input.dispatchMouseEvent", type="mouseMoved", **point, button="left", buttons=1)
+        browser.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))")
+        seen.append(shown(browser))
+    browser.call("Input.dispatchMouseEvent", type="mouseReleased", **point, button="left", clickCount=1)
+    assert seen[0] != seen[1]
+    assert [sum(values) for values in seen] == pytest.approx([1, 1])
+
+
+@needs_chromium
+def test_the_keyboard_loads_test_images_and_clears(
+    browser: Browser, small: Path, network: nn.Module, test_images: tensors.Tensors
+) -> None:
+    browser.open(small / "plots/draw.html")
+    for _ in range(2):
+        press(browser, "Tab")
+    for label in range(3):
+        press(browser, "Enter")
+        index = test_images.labels.tolist().index(label)
+        assert said(browser).endswith(f": test image {index}, which is a {label}.")
+        assert shown(browser) == expected(network, test_images.images[index : index + 1])[0]
+    browser.call(
+        "Input.dispatchKeyEvent", type="rawKeyDown", key="Tab", code="Tab", windowsVirtualKeyCode=9, modifiers=8
+    )
+    assert browser.value("document.activeElement.id") == "clear"
+    press(browser, "Enter")
+    assert said(browser) == "Nothing is drawn yet."
+    assert browser.value("said.role") == "status"
+
+
+CONSTRUCTIONS = {
+    "relu": lambda: nn.Sequential(nn.Linear(784, 5), nn.ReLU(), nn.Linear(5, 10)),
+    "sigmoid at the end": lambda: nn.Sequential(nn.Linear(784, 5), nn.Sigmoid(), nn.Linear(5, 10), nn.Sigmoid()),
+    "other sizes": lambda: nn.Sequential(nn.Unflatten(1, (28, 28)), nn.Linear(28, 1), nn.Flatten(), nn.Linear(28, 10)),
+    "no layer": lambda: nn.Sequential(nn.Unflatten(1, (10, -1)), nn.Flatten(2)),
+}
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", CONSTRUCTIONS)
+def test_of_a_network_that_it_can_not_compute_it_says_so(
+    name: str, browser: Browser, test_images: tensors.Tensors, tmp_path: Path
+) -> None:
+    network = CONSTRUCTIONS[name]()
+    few = tensors.Tensors(test_images.images[:50], test_images.labels[:50])
+    logits = evaluate.predict(network, few, EXACT) if name != "no layer" else torch.zeros(50, 10)
+    open_page(browser, tmp_path, evaluate.drawing_page(network, few, logits, EXACT))
+    assert "There is nothing to draw on here" in browser.value("document.body.innerText")
+    assert browser.value("paper.checkVisibility()") is False
+
+
+def test_natively_trained_networks_are_drawn_on_too(
+    small: Path, network: nn.Module, test_images: tensors.Tensors, run_stages: Callable[..., None]
+) -> None:
+    native = numerics.Native()
+    page = evaluate.drawing_page(network, test_images, evaluate.predict(network, test_images, native), native)
+    assert page == (small / "plots/draw.html").read_text(encoding="utf-8")
+
+
+def test_it_needs_no_other_file_and_is_small(test_images: tensors.Tensors) -> None:
+    text = drawing.page(drawing.chain(model.empty("sequential", 20)), test_images)
+    assert len(text.encode()) < 600_000
+    assert not any(word in text for word in ("http:", "https:", "src=", "href=", "import(", "fetch("))
