@@ -12,15 +12,15 @@ const ERROR = 2 ** -44; // how far Math.exp, and what is made of it, may be from
 const POINT = 320n; // bits after the point of the integers that settle what it leaves open
 
 /** exact.factor_bits; 32 - clz32(i) is the number of bits of an integer. */
-const factorBits = (terms) => Math.min(22, (53 - (32 - Math.clz32(terms - 1))) >> 1);
+const factorBits = (terms) => (53 - (32 - Math.clz32(terms - 1))) >> 1;
 
 /** exact.on_grid: float32 values rounded to so few bits that sums of their products are exact. */
 function onGrid(/** @type {Float32Array} */ values, /** @type {number} */ bits) {
   const largest = values.reduce((found, value) => Math.max(found, Math.abs(value)), 0);
-  let power = 2 ** -100;
+  let power = 2 ** -126;
   while (power <= largest) power *= 2;
-  const magic = (1.5 * 2 ** 23 * power) / 2 ** bits;
-  return values.map((value) => Math.fround(value + magic) - magic);
+  const magic = (1.5 * 2 ** 52 * power) / 2 ** bits;
+  return values.map((value) => value + magic - magic);
 }
 
 /** exact.infer: of each unit the exact sum of products, rounded, plus the bias, rounded again. */

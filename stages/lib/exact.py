@@ -16,16 +16,14 @@ instruction: each has one right answer by IEEE 754. numerics.py puts these funct
 import math
 from collections.abc import Callable
 from decimal import Decimal, localcontext
-from functools import cache
 from typing import Any
 
 from stages.lib import workers
 
 import torch
 
-FACTOR_BITS = 22  # at most: float32 has 24, and the rounding in `on_grid` takes two
 SUM_BITS = 53  # of float64
-SMALLEST, LARGEST = -100, 100  # powers of two: less than 2**(SMALLEST - 23) counts as 0, 2**LARGEST or more as NaN
+SMALLEST = -126  # the power of two below which float32 has subnormal numbers only, all on one grid
 
 
 # The grid: numbers with few bits
@@ -37,7 +35,7 @@ def factor_bits(terms: int) -> int:
     A factor is at most 2**bits units of its grid, a product 2**(2 * bits) of the product's, and a sum of `terms` of
     them must not exceed 2**53, up to which every integer is a float64: 21 bits for 784 inputs, 18 for 60,000 images.
     """
-    return min(FACTOR_BITS, (SUM_BITS - bits_of(terms)) // 2)
+    return (SUM_BITS - bits_of(terms)) // 2
 
 
 def bits_of(terms: int) -> int:
@@ -48,40 +46,43 @@ def bits_of(terms: int) -> int:
 def on_grid(x: torch.Tensor, bits: int, *, shared: bool = False) -> torch.Tensor:
     """float32 `x` rounded to multiples of 2**(e - bits), half to even, as float64; 2**e is above its largest magnitude.
 
-    If `shared`, above the largest magnitude of all workers' tensors. All is NaN if that is not below 2**LARGEST.
+    If `shared`, above the largest magnitude of all workers' tensors. All is NaN if that is not finite.
     """
     low, high = torch.aminmax(x) if x.numel() else (x.new_zeros(()),) * 2
     largest = max(-low.item(), high.item())
     if shared:
         largest = workers.largest(largest)
-    if not largest < 2.0**LARGEST:  # NaN, too, is not
+    if not math.isfinite(largest):
         return torch.full_like(x, math.nan, dtype=torch.float64)
     exponent = max(math.frexp(largest)[1], SMALLEST)
-    return rounded(x, math.ldexp(1.5, 23 + exponent - bits)).double()
+    return fixed(x.double(), bits - exponent)
 
 
 def on_grid_by_row(x: torch.Tensor, bits: int) -> torch.Tensor:
     """As `on_grid`, but each row of `x` (n, k) has a grid of its own, so that it does not depend on the others."""
-    largest = torch.maximum(x.amax(1, keepdim=True), x.amin(1, keepdim=True).neg())
-    exponent = torch.frexp(largest.clamp(math.ldexp(0.5, SMALLEST), math.ldexp(1.0, LARGEST)))[1]
-    powers = [math.ldexp(1.5, 23 - bits + e) for e in range(SMALLEST, LARGEST + 1)]
-    magic = torch.tensor([*powers, math.nan], dtype=x.dtype, device=x.device)
-    return rounded(x, magic.take(exponent.long() - SMALLEST)).double()
-
-
-def rounded(x: torch.Tensor, magic: float | torch.Tensor) -> torch.Tensor:
-    """`x` rounded to units of the last bit of `magic`, which is 1.5 * 2**k, half to even; |x| is at most 2**(k - 1)."""
-    return x.add(magic).sub_(magic)
+    exponent = x.abs().amax(1, keepdim=True).view(torch.int32) >> 23  # from SMALLEST on; 255 if not finite
+    magic = [*(magic_number(bits - SMALLEST - e) for e in range(255)), math.nan]
+    return rounded(x.double(), torch.tensor(magic, dtype=torch.float64, device=x.device).take(exponent.long()))
 
 
 def fixed(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """float64 `x`, of magnitudes below 2**(51 - bits), rounded to multiples of 2**-bits, half to even."""
-    return rounded(x, math.ldexp(1.5, 52 - bits))
+    """float64 `x`, of magnitudes below 2**(51 - bits), rounded to multiples of 2**-bits, half to even, in place."""
+    return rounded(x, magic_number(bits))
+
+
+def magic_number(bits: int) -> float:
+    """The float64 that leaves `bits` bits after the point to what is added to it."""
+    return math.ldexp(1.5, SUM_BITS - 1 - bits)
+
+
+def rounded(x: torch.Tensor, magic: float | torch.Tensor) -> torch.Tensor:
+    """float64 `x` rounded to units of the last bit of magic numbers, half to even, in place."""
+    return x.add_(magic).sub_(magic)
 
 
 def divided(x: torch.Tensor, n: Any) -> torch.Tensor:
-    """`x` / n, in place. Of a plain number, PyTorch would take the reciprocal on a GPU, and so round twice."""
-    return x.div_(n if x.device.type == "cpu" else torch.as_tensor(n, dtype=x.dtype, device=x.device))
+    """`x` / n. Of a plain number, PyTorch would take the reciprocal on a GPU, and so round twice."""
+    return x.div(n if x.device.type == "cpu" else torch.as_tensor(n, dtype=x.dtype, device=x.device))
 
 
 # The product of matrices
@@ -142,7 +143,7 @@ def settled(
     round_: Callable[[torch.Tensor], torch.Tensor],
     true_value: Callable[[Index], Decimal],
 ) -> torch.Tensor:
-    """What `round_` makes of the true values, which lie somewhere from `low` to `high`, both float64.
+    """What `round_` makes, perhaps in place, of the true values, which lie from `low` to `high`, both float64.
 
     Nearly always it makes the same of both, and so of what lies between. The few others, about one of 2**20 when
     rounding to float32, are worked out anew from true_value(index). This is the test of Ziv (1991, ACM Transactions on
@@ -176,7 +177,7 @@ class Sigmoid(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """s * (1 - s) times the gradient, in float32."""
         (s,) = ctx.saved_tensors
-        return s.neg().add_(1.0).mul_(s).mul_(gradient)
+        return (1 - s).mul_(s).mul_(gradient)
 
 
 class Tanh(torch.autograd.Function):
@@ -193,7 +194,7 @@ class Tanh(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """1 - t**2 times the gradient, in float32."""
         (t,) = ctx.saved_tensors
-        return t.mul(t).neg_().add_(1.0).mul_(gradient)
+        return (1 - t * t).mul_(gradient)
 
 
 # The loss
@@ -215,17 +216,18 @@ class Softmax:
     def losses(self, labels: torch.Tensor, images: int) -> torch.Tensor:
         """-ln(probability of the label) of each image in nats, (n, 1), on a grid so that up to `images` add up exactly.
 
-        It is infinite beyond LOSS_MOST: float64 has fewer bits for probabilities below exp(-708).
+        It is infinite from LOSS_MOST on: float64 has fewer bits for probabilities below exp(-708).
         """
         bits = min(LOSS_BITS, SUM_BITS - LOSS_LIMIT - bits_of(images))
         logs = self.values.gather(1, labels.unsqueeze(1)).log_()
         error = self.error + LOSS_MOST * 2.0**-51  # of the probability, and 4 last places of its logarithm
-        return settled(
+        logs = settled(
             logs.sub(error),
             logs.add_(error),
-            lambda x: fixed(x, bits).masked_fill_(x < -LOSS_MOST, -math.inf),
+            lambda x: fixed(x, bits),
             lambda index: self._true_value((index[0], int(labels[index[0]]))).ln(),
-        ).neg_()
+        )
+        return torch.threshold_(logs, -LOSS_MOST, -math.inf).neg_()
 
     def _true_value(self, index: Index) -> Decimal:
         row = [Decimal(z) for z in self.logits[index[0]].tolist()]
@@ -251,7 +253,7 @@ class CrossEntropy(torch.autograd.Function):
         """The loss, and its gradient (softmax - one_hot(label)) / n."""
         probabilities = Softmax(logits)
         loss, n = workers.total(probabilities.losses(labels, images).sum(), len(labels))
-        differences = probabilities.nearest().sub_(one_hots(logits.shape[1], logits.device).index_select(0, labels))
+        differences = probabilities.nearest().scatter_(1, labels.unsqueeze(1), -1, reduce="add")
         ctx.save_for_backward(divided(differences, n))
         return divided(loss, n).float()
 
@@ -260,9 +262,3 @@ class CrossEntropy(torch.autograd.Function):
         """The gradient of the logits; none of the labels."""
         (for_logits,) = ctx.saved_tensors
         return for_logits * gradient, None, None
-
-
-@cache
-def one_hots(classes: int, device: torch.device) -> torch.Tensor:
-    """Row i is 1 in place i and 0 elsewhere: (classes, classes) float32."""
-    return torch.eye(classes, device=device)

@@ -129,12 +129,14 @@ class Exact(TorchFunctionMode):
             raise refusal(func, "it is not among the functions known to be exact")
 
     def _linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        rows = x.reshape(-1, x.shape[-1])  # of a vector, a matrix or, with the images first, a stack of matrices
+        rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])  # of a vector or a stack of matrices, images first
         if torch.is_grad_enabled():
-            result = exact.Linear.apply(rows, weight, bias, self.images * math.prod(x.shape[1:-1]))
+            rows_per_image = math.prod(x.shape[1:-1])
+            self._check_images(functional.linear, len(rows) // rows_per_image)
+            result = exact.Linear.apply(rows, weight, bias, self.images * rows_per_image)
         else:
             result = exact.infer(rows, weight, bias)
-        return result.view(*x.shape[:-1], len(weight))
+        return result if x.dim() == 2 else result.view(*x.shape[:-1], len(weight))
 
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
         plain = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}
@@ -142,7 +144,15 @@ class Exact(TorchFunctionMode):
             raise refusal(functional.cross_entropy, "only the plain mean over all images is")
         if logits.dim() != 2 or _is_float(labels):
             raise refusal(functional.cross_entropy, "only logits (n, classes) with a whole number as label of each are")
+        self._check_images(functional.cross_entropy, len(labels))
         return exact.CrossEntropy.apply(logits, labels, self.images)
+
+    def _check_images(self, function: Function, found: int) -> None:
+        """Raise PipelineError if a sum over the images of all workers could have more terms than it is exact for."""
+        expected = math.ceil(self.images / workers.size())
+        if found > expected:
+            reason = f"expected at most {expected} images, found {found}; several rows of one are dimensions after it"
+            raise refusal(function, reason)
 
     @staticmethod
     def steps() -> AbstractContextManager[None]:

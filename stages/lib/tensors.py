@@ -21,7 +21,7 @@ class Tensors(NamedTuple):
     def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the network takes, for the given images: (b, 784) float32 in [0, 1], and their labels (b,)."""
         pixels = self.images.index_select(0, index).flatten(1)
-        return exact.divided(pixels.float(), 255), self.labels.index_select(0, index)
+        return exact.divided(pixels, 255), self.labels.index_select(0, index)
 
     def every(self) -> torch.Tensor:
         """The indices of all images, in order."""

@@ -8,6 +8,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 from stages.lib import exact, numerics
+from stages.lib.errors import PipelineError
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def layer(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gradient: t
 def to_grid(x: torch.Tensor, bits: int) -> tuple[list[list[int]], Fraction]:
     """Float32 `x` in whole units, half to even, and the unit: 2**-bits of the power of two above the largest."""
     rows = [[Fraction(value) for value in row] for row in x.tolist()]
-    exponent = max(math.frexp(max((abs(float(value)) for row in rows for value in row), default=0.0))[1], -100)
+    exponent = max(math.frexp(max((abs(float(value)) for row in rows for value in row), default=0.0))[1], -126)
     unit = Fraction(2) ** (exponent - bits)
     return [[round(value / unit) for value in row] for row in rows], unit
 
@@ -90,9 +91,9 @@ def test_products_are_exact_sums_of_rounded_factors(
 ) -> None:
     x, weight, bias = matrix(n, k, scale, seed), matrix(m, k, other, seed + 1), matrix(1, m, scale, seed + 2)[0]
     gradient = matrix(n, m, other, seed + 3)
-    y, for_x, for_weight, for_bias = layer(x, weight, bias, gradient, images)
+    y, for_x, for_weight, for_bias = layer(x, weight, bias, gradient, max(n, images))
     length = max(n, images, k, m)
-    kept = min(22, (53 - math.ceil(math.log2(length))) // 2)
+    kept = (53 - math.ceil(math.log2(length))) // 2
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(y.detach(), product(x, weight.t(), kept) + bias.numpy())
         np.testing.assert_array_equal(for_x, product(gradient, weight, kept))
@@ -101,20 +102,20 @@ def test_products_are_exact_sums_of_rounded_factors(
         np.testing.assert_array_equal(for_bias, [to_float32(sum(c) * unit) for c in zip(*units, strict=True)])
 
 
-@pytest.mark.parametrize("terms", [1, 2, 3, 100, 784, 1_024, 10_000, 60_000, 2**20 + 1])
+@pytest.mark.parametrize("terms", [100, 784, 1_024, 10_000, 60_000, 2**20 + 1])
 def test_the_largest_possible_sum_is_exact_and_needs_nearly_all_bits(terms: int) -> None:
     # All factors as large as can be, but for one that is a unit off: a sum that rounds would lose it.
     kept = exact.factor_bits(terms)
     whole, unit = math.ldexp(1.0, kept), 1
     largest = terms * 2 ** (2 * kept)
     assert largest <= 2**53
-    assert kept == 22 or terms * 2 ** (2 * kept + 2) > 2**53  # with a bit more it could be too large
+    assert terms * 2 ** (2 * kept + 2) > 2**53  # with a bit more it could be too large
     x = torch.full((1, terms), 1.0).mul_(1 - 2.0**-24)  # rounds up to 1
     x[0, 0] = 1 - math.ldexp(unit, -kept)
     weight = torch.full((1, terms), 1 - 2.0**-24)
     weight[0, -1] = 1 - math.ldexp(unit, -kept)
     a, b = (exact.on_grid(each, kept).mul(whole) for each in (x, weight))
-    assert a.max() == b.max() == (whole if terms > 1 else whole - 1)
+    assert a.max() == b.max() == whole
     expected = sum(int(p) * int(q) for p, q in zip(a[0].tolist(), b[0].tolist(), strict=True))
     for order in (slice(None), torch.randperm(terms, generator=torch.Generator().manual_seed(1))):
         assert int(torch.mm(a[:, order], b[:, order].t())) == expected
@@ -189,7 +190,7 @@ def test_where_nothing_is_trained_a_row_does_not_depend_on_others(n: int, m: int
 # NaN, infinities, and what is too large
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 2.0**100, 3e38])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("where", ["x", "weight", "gradient"])
 def test_what_can_t_be_rounded_to_a_grid_is_nan_and_never_a_finite_number(bad: float, where: str) -> None:
     parts = {"x": matrix(3, 4, 0, 1), "weight": matrix(2, 4, 0, 2), "gradient": matrix(3, 2, 0, 3)}
@@ -377,3 +378,12 @@ def test_a_vector_is_one_row() -> None:
     x, weight = matrix(1, 4, 0, 1), matrix(2, 4, 0, 2)
     with numerics.Exact(1):
         same((functional.linear(x[0], weight), functional.linear(x, weight)[0]))
+
+
+def test_more_rows_than_images_are_refused_as_their_sums_might_round() -> None:
+    x, weight = matrix(6, 4, 0, 1), matrix(2, 4, 0, 2).requires_grad_()
+    with numerics.Exact(3):
+        functional.linear(x.view(3, 2, 4), weight)  # two rows of each image
+        for call in (lambda: functional.linear(x, weight), lambda: functional.cross_entropy(x, torch.arange(6) % 4)):
+            with pytest.raises(PipelineError, match="expected at most 3 images, found 6"):
+                call()
