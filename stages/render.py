@@ -53,9 +53,7 @@ def main() -> None:
     settings = params.load()
     train = data.load_train(settings.dataset)
     count = settings.row_images
-    images = torch.from_numpy(train.images[:count] / np.float32(255)).unsqueeze(
-        1
-    )  # (n, 1, 28, 28), as torchvision has them
+    images = torch.from_numpy(train.images[:count] / np.float32(255)).unsqueeze(1)  # (n, 1, 28, 28), as in torchvision
     labels = train.labels[:count].tolist()
     print(f"{len(train.labels):,} training images; the first is {tuple(images[0].shape)} with label {labels[0]}")
 

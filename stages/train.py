@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stages.lib import checkpoint, data, model, numerics, output, params, resume, tensors, workers
 from stages.lib.errors import PipelineError
-from stages.lib.params import Params
+from stages.lib.params import Training
 from stages.lib.tensors import Tensors
 
 import pandas
@@ -25,7 +25,7 @@ INITIAL = Path("models/initial.safetensors")
 DIVERGED = 100.0
 
 
-def optimizer_of(network: nn.Module, settings: Params) -> torch.optim.Optimizer:
+def optimizer_of(network: nn.Module, settings: Training) -> torch.optim.Optimizer:
     """What updates the parameters after each batch."""
     return torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False)
 
@@ -67,7 +67,7 @@ def diverged(loss: float, step: int, lr: float) -> PipelineError:
 
 
 @torch.no_grad()
-def validate(network: nn.Module, settings: Params, validation: Tensors) -> dict[str, float | None]:
+def validate(network: nn.Module, settings: Training, validation: Tensors) -> dict[str, float | None]:
     """Mean loss in nats and accuracy on images that are not trained on; None if there are none."""
     n = len(validation.labels)
     if n == 0:
@@ -81,7 +81,7 @@ def validate(network: nn.Module, settings: Params, validation: Tensors) -> dict[
 
 
 def fit(
-    network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensors, settings: Params, done: int = 0
+    network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensors, settings: Training, done: int = 0
 ) -> Iterator[dict[str, float | None]]:
     """Train for the epochs after the first `done`; gives the losses after each. The last images only validate."""
     n = settings.training_images(len(images.labels))
@@ -109,7 +109,7 @@ def available(device: str) -> torch.device:
 
 
 def trained(
-    network: nn.Module, images: Tensors, settings: Params, contents: list[bytes]
+    network: nn.Module, images: Tensors, settings: Training, contents: list[bytes]
 ) -> Iterator[list[dict[str, float | None]]]:
     """Train, from where an earlier training was interrupted if there is its state; gives the history after each epoch.
 

@@ -1,6 +1,5 @@
 """The whole pipeline under DVC, on the embedded digits, as a user runs it."""
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -8,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from stages.lib import data, digits
+from stages.lib import digits
 from tests import replica
 from tests.project import ENVIRONMENT, Project
 
@@ -124,22 +123,6 @@ def test_the_digits_never_replace_what_is_there_of_mnist(tmp_path: Path) -> None
         shutil.rmtree(project.folder / lost)
     assert "no mirror of mnist can be reached" in project.run(*RUN, status=None, **NO_MIRROR)
     assert project.read("metrics/test.json") == test and b"dataset: mnist" in project.read("params.yaml")
-
-
-def test_a_dataset_of_one_s_own_needs_one_entry(tmp_path: Path) -> None:
-    project = Project(tmp_path / "project", **SETTINGS | {"dataset": "negatives"})
-    sha256 = {}
-    for name, content in digits.files().items():
-        images = data.decode_idx(content)
-        content = data.encode_idx(255 - images if "images" in name else images)
-        (tmp_path / name).write_bytes(content)
-        sha256[name] = hashlib.sha256(content).hexdigest()
-    table = project.folder / "stages/lib/data.py"
-    entry = f'    "negatives": Dataset({sha256}, mirrors=("{tmp_path.as_uri()}",)),\n'
-    table.write_text(table.read_text().replace("DATASETS = {\n", f"DATASETS = {{\n{entry}"))
-    project.run("dvc", "repro", **NO_MIRROR)
-    assert {name: hashlib.sha256(project.read(f"data/raw/{name}")).hexdigest() for name in sha256} == sha256
-    assert json.loads(project.read("metrics/test.json"))["total"] == 297
 
 
 def test_nothing_else_makes_run_fall_back(tmp_path: Path) -> None:

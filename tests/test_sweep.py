@@ -69,7 +69,7 @@ def relu(hidden_units: int) -> nn.Module:
 def test_another_network_and_optimizer_are_what_the_sweep_compares(
     small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def adam(network: nn.Module, settings: params.Params) -> torch.optim.Optimizer:
+    def adam(network: nn.Module, settings: params.Training) -> torch.optim.Optimizer:
         return torch.optim.Adam(network.parameters(), lr=settings.lr, foreach=False)
 
     monkeypatch.setitem(model.MODELS, "sequential", relu)

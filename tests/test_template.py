@@ -13,6 +13,8 @@ ONE_WAY = '''"""The network, written in one way."""
 
 import math
 
+from stages.lib.errors import PipelineError
+
 import torch
 from torch import nn
 

@@ -6,6 +6,8 @@ All four compute the same function; what differs is how they read and what their
 import math
 from collections import OrderedDict
 
+from stages.lib.errors import PipelineError
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -66,7 +68,13 @@ MODELS = {"sequential": sequential, "ordered": ordered, "module": ModuleNet, "fu
 
 
 def empty(name: str, hidden_units: int) -> nn.Module:
-    """The network with meaningless parameters, on the CPU: (n, 784) float32 in [0, 1] to logits (n, 10)."""
+    """The network with meaningless parameters, on the CPU: (n, 784) float32 in [0, 1] to logits (n, 10).
+
+    Raises PipelineError if it isn't written in that way.
+    """
+    if name not in MODELS:
+        known = " or ".join(MODELS)
+        raise PipelineError(f"model: expected {known}, as stages/lib/model.py has, found {name}; set another")
     with torch.random.fork_rng(devices=[]):  # what torch's own initialization draws is drawn back
         return MODELS[name](hidden_units)
 

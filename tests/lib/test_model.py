@@ -1,4 +1,5 @@
 from stages.lib import model
+from stages.lib.errors import PipelineError
 
 import numpy as np
 import pytest
@@ -50,3 +51,9 @@ def test_logits_equal_numpy_s(name: str) -> None:
     hidden = 1 / (1 + np.exp(-(images @ w1.T + b1)))
     logits = network(torch.from_numpy(images)).detach()
     np.testing.assert_allclose(logits, hidden @ w2.T + b2, rtol=1e-5, atol=1e-6)
+
+
+def test_a_way_that_was_deleted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(model.MODELS, "ordered")
+    with pytest.raises(PipelineError, match=r"expected sequential or module or functional, .* found ordered"):
+        model.empty("ordered", 20)
