@@ -32,7 +32,7 @@ test: $(READY)  # all tests; those of the real MNIST need MNIST_MIRROR or a fini
 	ruff check
 	ruff format --check
 	mypy
-	pytest
+	pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 verify: $(READY)  # run everything again and compare each result with the recorded one
 	python -m tools.repair

@@ -26,6 +26,10 @@ PYTHONS = {
     **{model: [QEMU, "-cpu", model, sys.executable] for model in ("Nehalem", "Haswell")},
     "arm64": shlex.split(ARM64),
 }
+# All in one process, as PyTorch takes half a minute to start there.
+ONE_AFTER_THE_OTHER = (
+    "import runpy, sys; [runpy.run_module(f'stages.{name}', run_name='__main__') for name in sys.argv[1:]]"
+)
 needs_qemu = pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"needs {QEMU} (Debian: qemu-user)")
 needs_arm64 = pytest.mark.skipif(not ARM64, reason="needs ARM64_PYTHON, a command that runs Python as arm64")
 pytestmark = pytest.mark.slow
@@ -35,8 +39,7 @@ def compute(folder: Path, python: list[str], *stages: str, **changes: object) ->
     """Run stages in a copy of the project, with some settings changed; returns the copy."""
     settings = yaml.safe_load((folder / "params.yaml").read_text()) | changes
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    for stage in stages or STAGES:
-        replica.run(folder, [*python, "-m", f"stages.{stage}"])
+    replica.run(folder, [*python, "-c", ONE_AFTER_THE_OTHER, *(stages or STAGES)])
     return folder
 
 
