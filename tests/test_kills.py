@@ -22,7 +22,7 @@ from tests.project import ENVIRONMENT, STAGES, Project, declared
 import pytest
 
 SEED = 20
-STAGE_KILLS, DVC_KILLS = 60, 4
+STAGE_KILLS, DVC_KILLS = 60, 3
 LOSSES = "plots/loss.csv"  # written after each epoch
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests import replica
@@ -22,25 +21,27 @@ import yaml
 QEMU, ARM64 = "qemu-x86_64", os.environ.get("ARM64_PYTHON", "")
 SETTINGS = {"dataset": "digits", "batch_size": 50, "epochs": 2, "momentum": 0.5, "validation_images": 100}
 HERE = [sys.executable]
-PYTHONS = {
-    **{model: [QEMU, "-cpu", model, sys.executable] for model in ("Nehalem", "Haswell")},
-    "arm64": shlex.split(ARM64),
-}
-# All in one process, as PyTorch takes half a minute to start there.
-ONE_AFTER_THE_OTHER = (
-    "import runpy, sys; [runpy.run_module(f'stages.{name}', run_name='__main__') for name in sys.argv[1:]]"
-)
+# All in one process, as PyTorch takes half a minute to start there; an absolute path is where the next stages run.
+STAGES_IN_TURN = """
+import os, runpy, sys
+for word in sys.argv[1:]:
+    os.chdir(word) if os.path.isabs(word) else runpy.run_module(f"stages.{word}", run_name="__main__")
+"""
 needs_qemu = pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"needs {QEMU} (Debian: qemu-user)")
 needs_arm64 = pytest.mark.skipif(not ARM64, reason="needs ARM64_PYTHON, a command that runs Python as arm64")
 pytestmark = pytest.mark.slow
 
 
-def compute(folder: Path, python: list[str], *stages: str, **changes: object) -> Path:
-    """Run stages in a copy of the project, with some settings changed; returns the copy."""
-    settings = yaml.safe_load((folder / "params.yaml").read_text()) | changes
-    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    replica.run(folder, [*python, "-c", ONE_AFTER_THE_OTHER, *(stages or STAGES)])
+def change(folder: Path, **settings: object) -> Path:
+    """Change settings of a copy of the project; returns the copy."""
+    before = yaml.safe_load((folder / "params.yaml").read_text())
+    (folder / "params.yaml").write_text(yaml.safe_dump(before | settings))
     return folder
+
+
+def compute(folder: Path, python: list[str], *stages: object) -> str:
+    """Run stages in a copy of the project, all of them if none is named; returns what they print."""
+    return replica.run(folder, [*python, "-c", STAGES_IN_TURN, *map(str, stages or STAGES)])
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -72,35 +73,50 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="module")
 def here(fresh: Callable[[str], Path]) -> Path:
     """A copy in which this processor ran all stages."""
-    return compute(fresh("here"), HERE)
+    folder = fresh("here")
+    compute(folder, HERE)
+    return folder
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=needs_arm64 if name == "arm64" else needs_qemu) for name in PYTHONS]
-)
-def test_another_processor_gives_the_same_files(name: str, here: Path, fresh: Callable[[str], Path]) -> None:
-    expected, found = files(here), files(compute(fresh(name), PYTHONS[name]))
+@pytest.fixture(scope="module")
+def on_arm64(here: Path, fresh: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A copy in which arm64 ran all stages, and one in which it went on after an epoch that was trained here."""
+    whole, begun = fresh("arm64"), shutil.copytree(here, tmp_path_factory.mktemp("begun") / "project")
+    shutil.rmtree(begun / ".train_cache")
+    compute(change(begun, epochs=1), HERE, "train")
+    assert checkpoint(begun) != checkpoint(here)
+    change(begun, epochs=SETTINGS["epochs"])
+    assert "training goes on after epoch 1 of 2" in compute(whole, shlex.split(ARM64), *STAGES, begun, "train")
+    return whole, begun
+
+
+def same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
     assert len(expected) >= 20
     assert [path for path in expected | found if expected.get(path) != found.get(path)] == []
 
 
+@needs_qemu
+@pytest.mark.parametrize("model", ["Nehalem", "Haswell"])
+def test_another_x86_64_gives_the_same_files(model: str, here: Path, fresh: Callable[[str], Path]) -> None:
+    folder = fresh(model)
+    compute(folder, [QEMU, "-cpu", model, sys.executable])
+    same(files(folder), files(here))
+
+
 @needs_arm64
-def test_a_training_goes_on_on_another_processor(here: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(here, tmp_path / "project")
-    shutil.rmtree(folder / ".train_cache")
-    assert checkpoint(compute(folder, HERE, "train", epochs=1)) != checkpoint(here)
-    (folder / "params.yaml").write_text((here / "params.yaml").read_text())
-    assert "training goes on after epoch 1 of 2" in replica.run(folder, [*PYTHONS["arm64"], "-m", "stages.train"])
-    assert checkpoint(folder) == checkpoint(here)
+def test_arm64_gives_the_same_files(here: Path, on_arm64: tuple[Path, Path]) -> None:
+    same(files(on_arm64[0]), files(here))
+
+
+@needs_arm64
+def test_a_training_goes_on_on_another_processor(here: Path, on_arm64: tuple[Path, Path]) -> None:
+    assert checkpoint(on_arm64[1]) == checkpoint(here)
 
 
 @needs_qemu
 def test_native_numerics_differ(here: Path, tmp_path: Path) -> None:
     """The negative control: these processors do round differently."""
-
-    def native(name: str, python: list[str]) -> bytes:
-        return checkpoint(compute(shutil.copytree(here, tmp_path / name), python, "train", numerics="native"))
-
-    with ThreadPoolExecutor(2) as pool:
-        found = set(pool.map(native, ("here", "Nehalem", "Haswell"), (HERE, PYTHONS["Nehalem"], PYTHONS["Haswell"])))
-    assert len(found) > 1
+    folders = [change(shutil.copytree(here, tmp_path / name), numerics="native") for name in ("here", "Nehalem")]
+    for folder, python in zip(folders, (HERE, [QEMU, "-cpu", "Nehalem", sys.executable]), strict=True):
+        compute(folder, python, "train")
+    assert checkpoint(folders[0]) != checkpoint(folders[1])
