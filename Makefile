@@ -64,7 +64,7 @@ s3: $(READY)  # what results in an S3 bucket need, and the server of their test
 compare: $(READY)  # McNemar's test of two commits or experiments: make compare A=main B=exp-name
 	python -m tools.compare "$$A" "$$B"
 
-bench: bench/.venv/ready  # the project against seven others, about ten minutes: bench/results.md
+bench: bench/.venv/ready  # the project against six others, about ten minutes: bench/results.md
 	bench/.venv/bin/python -m bench.run
 
 bench/.venv/ready: bench/requirements.txt

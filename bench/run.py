@@ -118,7 +118,7 @@ def figure(runs: dict[str, list[Run]]) -> Figure:
 
 def write(comparison: dict[str, list[Run]], growth: dict[str, list[Run]], epochs: int, rounds: int) -> None:
     heading = f"{epochs} epochs, {rounds} rounds in turn, one thread, {os.cpu_count()} processors; medians.\n"
-    text = [heading, *rows(comparison), "\nHow it grows (this project, exact):\n", *rows(growth)]
+    text = [heading, *rows(comparison), "\nHow it grows (this project):\n", *rows(growth)]
     (HERE / "results.md").write_text("\n".join(text) + "\n")
     figure(comparison).savefig(HERE / "results.png", dpi=120)
 

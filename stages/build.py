@@ -14,10 +14,10 @@ from torch import nn
 
 def describe(network: nn.Module) -> dict[str, Any]:
     """Count the parameters, in all and per layer, and list their names and shapes in order."""
-    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Linear)}
+    own = {name: [*layer.parameters(recurse=False)] for name, layer in network.named_modules()}
     return {
         "parameters": sum(value.numel() for value in network.parameters()),
-        "layers": {name: sum(value.numel() for value in layer.parameters()) for name, layer in layers.items()},
+        "layers": {name: sum(value.numel() for value in values) for name, values in own.items() if values},
         "shapes": {name: list(value.shape) for name, value in network.named_parameters()},
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib import checkpoint, data, drawing, exact, model, numerics, output, params, plot, tables, tensors
+from stages.lib.errors import PipelineError
 from stages.lib.tensors import Tensors
 
 import numpy as np
@@ -20,7 +21,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import nn
 from torch.nn import functional
 
-AT_ONCE = 1_000  # images, to spare memory; no result depends on it
+AT_ONCE = 1_000  # images, to spare memory; with exact numerics no result depends on it
 PUBLISHED = Path("data/published_loss.csv")  # who has no use for it deletes it, here and in dvc.yaml
 UNITS_SHOWN = 100  # of the hidden layer, in the picture of its weights
 NORMAL_QUANTILE = 1.959963984540054  # of 0.975, for intervals that hold with a probability of 95 %
@@ -29,6 +30,7 @@ NORMAL_QUANTILE = 1.959963984540054  # of 0.975, for intervals that hold with a 
 @torch.no_grad()
 def predict(network: nn.Module, images: Tensors, arithmetic: numerics.Arithmetic) -> torch.Tensor:
     """The logits (n, 10) float32 of all images, each once and in order."""
+    network.eval()
     with arithmetic:
         return torch.cat([network(images.batch(index)[0]) for index in images.every().split(AT_ONCE)])
 
@@ -113,8 +115,18 @@ def mistakes_figure(table: pandas.DataFrame, images: np.ndarray, count: int) -> 
     return plot.titled_images(list(images[shown["index"].tolist()]), titles, 6, 1.25, title)
 
 
+def of_pixels(network: nn.Module) -> np.ndarray:
+    """The weights (units, 784) of the first layer that sees the pixels, of no unit if there is none."""
+    found = (value.detach().numpy() for value in network.parameters() if value.shape[1:] == (model.INPUTS,))
+    return next(found, np.zeros((0, model.INPUTS), np.float32))
+
+
 def weights_figure(weights: np.ndarray) -> Figure:
     """What each hidden unit looks for: its weights (units, 784) as images on one scale, blue below 0 and red above."""
+    if len(weights) == 0:
+        empty = Figure(figsize=(4, 1))
+        empty.suptitle("No layer sees the pixels")
+        return empty
     shown = weights[:UNITS_SHOWN].reshape(-1, 28, 28)
     columns = min(len(shown), 10 if len(shown) > 25 else 5)
     grid = plot.mosaic(shown, columns)
@@ -133,6 +145,7 @@ def weights_figure(weights: np.ndarray) -> Figure:
 def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame | None) -> Figure:
     """Loss per epoch, beside the notebook's two tables if they are there; it looks as .dvc/plots/loss.json draws it.
 
+    The accuracy on validation images, if there are some, has an axis on the right.
     The axis reaches from 0.15 to 1.5 at least, so that it has labels on both sides of what the default settings give.
     """
     figure = Figure(figsize=(7, 4))
@@ -143,6 +156,10 @@ def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame | None) -> F
     for name, line in (("train_loss", ".-"), ("validation_loss", ".--")):
         if loss[name].notna().any():
             axes.plot(loss["epoch"], loss[name], line, color="#945dd6", label=f"this run, {name}")
+    if loss["validation_accuracy"].notna().any():
+        right = axes.twinx()
+        right.plot(loss["epoch"], 100 * loss["validation_accuracy"], ":", color="#0072b2")
+        right.set_ylabel("validation accuracy (%), dotted", color="#0072b2")
     for row in loss.iloc[[0, -1]].itertuples():
         axes.annotate(f"{row.train_loss:.3g}", (row.epoch, row.train_loss), (4, 4), textcoords="offset points")
     axes.update_datalim([(1, 0.15), (1, 1.5)])
@@ -176,6 +193,8 @@ def main() -> None:
     logits = predict(network, test, arithmetic)
     with arithmetic:
         test_loss = functional.cross_entropy(logits, test.labels).item()
+    if not math.isfinite(test_loss):
+        raise PipelineError(f"expected a finite loss on the test images, found {test_loss}; lower lr and `dvc repro`")
     table = predictions(logits, test.labels)
     scores = score(table, test_loss)
     print(f"accuracy {scores['accuracy']:.2%}, {scores['correct']:,} of {scores['total']:,}, loss {scores['loss']:.4f}")
@@ -188,7 +207,7 @@ def main() -> None:
     output.write_csv("plots/summary.csv", summary(scores, parameters, trained_with))
     images = test.images.numpy() / 255
     plot.save(mistakes_figure(table, images, settings.mistakes), "plots/mistakes.png")
-    plot.save(weights_figure(next(network.parameters()).detach().numpy()), "plots/weights.png")
+    plot.save(weights_figure(of_pixels(network)), "plots/weights.png")
     plot.save(loss_figure(loss, published), "plots/loss.png")
     output.write_text("plots/draw.html", drawing_page(network, test, logits, arithmetic))
 

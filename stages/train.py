@@ -11,6 +11,7 @@ from pathlib import Path
 from stages.lib import checkpoint, data, model, numerics, output, params, resume, tensors, workers
 from stages.lib.errors import PipelineError
 from stages.lib.params import Training
+from stages.lib.resume import History
 from stages.lib.tensors import Tensors
 
 import pandas
@@ -42,6 +43,7 @@ def train_epoch(
     Each batch's loss is taken before the step that it leads to, as in the notebook.
     Raises PipelineError at the first loss that is not finite, or so large that nothing is learned.
     """
+    network.train()
     loss_sum = 0.0
     for step, batch in enumerate(batches, start=1):
         images, labels = training.batch(workers.share(batch))  # (b, 784), (b,)
@@ -72,6 +74,7 @@ def validate(network: nn.Module, settings: Training, validation: Tensors) -> dic
     n = len(validation.labels)
     if n == 0:
         return {"validation_loss": None, "validation_accuracy": None}
+    network.eval()
     images, labels = validation.batch(workers.share(validation.every()))
     with numerics.arithmetic(settings.numerics, settings.device, images=n):
         logits = network(images)
@@ -90,12 +93,16 @@ def fit(
     with arithmetic.steps():
         for epoch in range(done + 1, settings.epochs + 1):
             order = tensors.shuffled(n, settings.seed, epoch).to(images.labels.device)
+            torch.manual_seed(tensors.drawn_seed(settings.seed, epoch))  # of layers that draw numbers, as dropout does
             loss = train_epoch(network, optimizer, arithmetic, training, order.split(settings.batch_size))
             yield {"train_loss": loss, **validate(network, settings, validation)}
 
 
-def available(device: str) -> torch.device:
-    """The torch device of that name, of several GPUs the worker's own; raises PipelineError if there is none."""
+def available(device: str, *, shared: bool = False) -> torch.device:
+    """The torch device of that name, of several GPUs the worker's own; raises PipelineError if there is none.
+
+    If `shared`, several workers may have the same.
+    """
     found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not found[device]:
         usable = ", ".join(name for name in found if found[name])
@@ -103,20 +110,18 @@ def available(device: str) -> torch.device:
     if device != "cuda":
         return torch.device(device)
     number, found_gpus = workers.local_rank(), torch.cuda.device_count()
-    if number >= found_gpus:
+    if number >= found_gpus and not shared:
         raise PipelineError(f"expected a GPU for each worker, found {found_gpus} here; start no more workers than that")
-    return torch.device(device, number)
+    return torch.device(device, number % found_gpus)
 
 
-def trained(
-    network: nn.Module, images: Tensors, settings: Training, contents: list[bytes]
-) -> Iterator[list[dict[str, float | None]]]:
+def trained(network: nn.Module, images: Tensors, settings: Training, contents: list[bytes]) -> Iterator[History]:
     """Train, from where an earlier training was interrupted if there is its state; gives the history after each epoch.
 
     contents: the files of images, labels and initial weights.
     """
     optimizer = optimizer_of(network, settings)
-    facts = resume.facts(settings.training(), contents, fit.__globals__)
+    facts = resume.facts(settings.training(), contents, globals())
     workers.agree({**facts, "settings": settings.training()})  # with the epochs
     key = resume.fingerprint(facts)
     history = resume.restore(key, settings.epochs, network, optimizer)
@@ -127,12 +132,12 @@ def trained(
         yield history
 
 
-def table(history: list[dict[str, float | None]]) -> pandas.DataFrame:
+def table(history: History) -> pandas.DataFrame:
     """What plots/loss.csv holds: epoch, train_loss, validation_loss, validation_accuracy, empty where not measured."""
     return pandas.DataFrame([{"epoch": epoch, **row} for epoch, row in enumerate(history, start=1)])
 
 
-def told(history: list[dict[str, float | None]], epochs: int) -> str:
+def told(history: History, epochs: int) -> str:
     """The last epoch as a line."""
     values = [f"{name} {value:.4f}" for name, value in history[-1].items() if value is not None]
     return "  ".join([f"epoch {len(history)}/{epochs}", *values])

@@ -17,7 +17,7 @@ def text(table: pandas.DataFrame, varied: list[str], test: dict[str, Any]) -> st
     return "\n".join(
         [
             "# Which candidate is best?\n",
-            *(f"{sentence}\n" for sentence in [*verdict(table, varied, test["models"]), held_out(test)]),
+            *(f"{sentence}\n" for sentence in [*verdict(table, varied, test["models"]), tested(test)]),
             f"| {' | '.join(head)} |",
             "|---" * len(head) + "|",
             *rows(table, varied),
@@ -68,7 +68,7 @@ def edge(name: str, values: list[Any]) -> str:
     return ""
 
 
-def held_out(test: dict[str, Any]) -> str:
+def tested(test: dict[str, Any]) -> str:
     """What the best candidate does on the test images."""
     accuracy, loss = spread(test)
     seen = f"On the {test['total']:,} test images, which only this candidate saw, and only once: "

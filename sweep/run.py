@@ -123,11 +123,21 @@ def series(candidates: list[grid.Candidate], histories: list[list[History]]) -> 
     return table[[*first, *table.columns.drop(first)]]
 
 
+def write(table: pandas.DataFrame, varied: list[str], tested: dict[str, Any]) -> None:
+    """Write the answer: as text, which is printed, too, as tables and as a picture."""
+    text = answer.text(table, varied, tested)
+    print(text)
+    output.write_text("sweep/answer.md", text)
+    output.write_csv("plots/sweep/settings.csv", table)
+    output.write_json("metrics/sweep.json", {"candidates": table.to_dict("records"), "test": tested})
+    plot.save(answer.figure(table, varied), "plots/sweep/settings.png")
+
+
 def main() -> None:
     with workers.joined():
         candidates, settings = grid.load()
         jobs, seeds, varied = [job for of_seeds in settings for job in of_seeds], len(settings[0]), [*candidates[0]]
-        images = tensors.to_tensors(data.load_train(jobs[0].dataset), train.available(jobs[0].device))
+        images = tensors.to_tensors(data.load_train(jobs[0].dataset), train.available(jobs[0].device, shared=True))
         own = fit_own(jobs, varied, images, [data.read(path) for path in data.TRAIN_FILES])
         histories = collected({number: history for number, (history, _) in own.items()}, seeds)
         accuracy, loss = (
@@ -141,16 +151,6 @@ def main() -> None:
             output.write_csv("plots/sweep/series.csv", series(candidates, histories))
             table = pandas.DataFrame([candidates[row["candidate"]] | row for row in ranking]).drop(columns="candidate")
             write(table, varied, tested)
-
-
-def write(table: pandas.DataFrame, varied: list[str], tested: dict[str, Any]) -> None:
-    """Write the answer: as text, which is printed, too, as tables and as a picture."""
-    text = answer.text(table, varied, tested)
-    print(text)
-    output.write_text("sweep/answer.md", text)
-    output.write_csv("plots/sweep/settings.csv", table)
-    output.write_json("metrics/sweep.json", {"candidates": table.to_dict("records"), "test": tested})
-    plot.save(answer.figure(table, varied), "plots/sweep/settings.png")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.lib import data, mirrors
 from tests import replica
-from tests.project import ROOT, run
+from tests.project import ROOT, STAGES, run
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., No
     (folder / "data").mkdir()
     shutil.copy(ROOT / "data/published_loss.csv", folder / "data")
     with chdir(folder):
-        run_stages("download", "render", "build", "train", "evaluate")
+        run_stages(*STAGES)
     return folder
 
 
@@ -79,7 +79,7 @@ def trained(mnist: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: C
     (folder / data.FOLDER).symlink_to(mnist / data.FOLDER)
     shutil.copy(ROOT / "data/published_loss.csv", folder / "data")
     with chdir(folder):
-        run_stages("build", "train", "evaluate", **yaml.safe_load(run("git", "show", "HEAD:params.yaml", cwd=ROOT)))
+        run_stages("build", "train", "evaluate", **yaml.safe_load(run("git", "show", "HEAD:./params.yaml", cwd=ROOT)))
     return folder
 
 

@@ -49,13 +49,14 @@ def test_the_lines_load_the_network(digits, monkeypatch):
 
 def test_results_are_those_of_the_last_commit():
     # not those of the working tree, which may hold an experiment
-    recorded = json.loads(subprocess.check_output(["git", "show", "HEAD:metrics/test.json"], cwd=ROOT))
+    recorded = json.loads(subprocess.check_output(["git", "show", "HEAD:./metrics/test.json"], cwd=ROOT))
     percent = {name: f"{value:.2%}".replace("%", " %") for name, value in recorded.items()}
-    assert (
+    result = (
         f"on the {recorded['total']:,} test images: {recorded['correct']:,} right, "
         f"an accuracy of {percent['accuracy']} "
         f"(95 % interval {percent['accuracy_low']} to {percent['accuracy_high']}), loss {recorded['loss']:.4f} nats"
-    ) in WORDS
+    )
+    assert result in WORDS, f"MODEL.md: the last commit's result is {result}"
 
 
 @pytest.mark.slow

@@ -36,6 +36,22 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
+def small(small: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., None]) -> Iterator[Path]:
+    """As for all tests, but with a network that the page can compute, whatever model.py has."""
+
+    def sigmoid(hidden_units: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(784, hidden_units), nn.Sigmoid(), nn.Linear(hidden_units, 10))
+
+    folder = tmp_path_factory.mktemp("drawing")
+    (folder / "data").symlink_to(small / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(model.MODELS, "sequential", sigmoid)
+        with chdir(folder):
+            run_stages("build", "train", "evaluate")
+        yield folder
+
+
+@pytest.fixture(scope="module")
 def network(small: Path) -> nn.Module:
     """The network that the stages trained on the digits."""
     with chdir(small):

@@ -9,8 +9,10 @@ from pathlib import Path
 from stages.lib import params, resume
 from sweep.grid import Grid
 from tests.project import MODULES, ROOT, STAGES, declared
+from tools import outputs, repair, repository
 
 import pytest
+import yaml
 
 
 def project_imports(module: str) -> set[str]:
@@ -70,7 +72,8 @@ def recorded_files() -> Iterator[list[tuple[str, str]]]:
 
 
 def test_the_stages_are_the_files_of_the_folder_in_order() -> None:
-    assert sorted(STAGES) == sorted(path.stem for path in (ROOT / "stages").glob("*.py"))
+    files = sorted(path.stem for path in (ROOT / "stages").glob("*.py"))
+    assert sorted(STAGES) == files, "dvc.yaml: each file of stages is a stage, and each stage a file"
     assert [*MODULES][: len(STAGES)] == [f"stages.{name}" for name in STAGES]
     assert all(stage["desc"] for stage in MODULES.values())
 
@@ -83,7 +86,8 @@ def test_a_stage_never_imports_another() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_are_deps(module: str) -> None:
-    assert {path for path in declared(module, "deps") if path.endswith(".py")} == project_imports(module)
+    found = {path for path in declared(module, "deps") if path.endswith(".py")}
+    assert found == project_imports(module), f"`deps` of {module} in its dvc.yaml: list all that it imports, itself too"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -107,7 +111,8 @@ def test_files_and_settings_used_are_declared(
         run_stages(module)
     if module.startswith("sweep."):
         read.discard("seed")  # each model has its own
-    assert read & {*params.Params.model_fields, *Grid.model_fields} == settings_of(module)
+    settings = read & {*params.Params.model_fields, *Grid.model_fields}
+    assert settings == settings_of(module), f"`params` of {module} in its dvc.yaml: list the settings that it reads"
 
     code = ROOT / "stages"
     found = {Path(path) for kind, path in events if kind == "read" and Path(path).is_relative_to(code)}
@@ -115,11 +120,24 @@ def test_files_and_settings_used_are_declared(
     undeclared = ("params.yaml", "sweep/params.yaml", f"{resume.FOLDER}/")
     files = {(kind, path) for kind, path in events if not Path(path).is_absolute() and not path.startswith(undeclared)}
     reads = {path for kind, path in files if kind == "read"}
-    assert {folder_of(path, files_read) for path in reads} == files_read
+    assert {folder_of(path, files_read) for path in reads} == files_read, f"`deps` of {module}: list the files it reads"
     writes = {path for kind, path in files if kind == "write"}
-    assert {folder_of(path, declared(module, "outs")) for path in writes} == declared(module, "outs")
+    outputs = declared(module, "outs")
+    assert {folder_of(path, outputs) for path in writes} == outputs, f"outputs of {module}: list the files it writes"
 
 
 def folder_of(path: str, folders: set[str]) -> str:
     """The declared folder that a file lies in, or else its own path."""
     return next((str(parent) for parent in Path(path).parents if str(parent) in folders), path)
+
+
+@pytest.mark.parametrize("lock", repair.LOCKS)
+def test_the_last_commit_s_results_are_of_its_code(lock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    stages = yaml.safe_load(repository.committed(lock) or "stages: {}")["stages"].values()
+    recorded = {dep["path"]: dep["md5"] for stage in stages for dep in stage["deps"]}
+    committed = {path: repository.committed(path) for path in recorded}
+    changed = [path for path, code in committed.items() if code is not None and outputs.md5_of(code) != recorded[path]]
+    assert not changed, (
+        f"{lock}: run `dvc repro {lock.replace('lock', 'yaml')}` and commit it, as these changed: {changed}"
+    )

@@ -11,17 +11,19 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_the_table_of_stages_is_the_graph() -> None:
-    assert re.findall(r"^\| \[(\w+)\]\(stages/\1\.py\) \|", README, re.MULTILINE) == list(STAGES)
+    rows = re.findall(r"^\| \[(\w+)\]\(stages/\1\.py\) \|", README, re.MULTILINE)
+    assert rows == list(STAGES), "README.md: each stage of dvc.yaml has a row in the table of stages, in its order"
 
 
 def test_the_result_is_that_of_the_last_commit() -> None:
     # not of the working tree, which may hold an experiment
-    recorded = json.loads(subprocess.check_output(["git", "show", "HEAD:metrics/test.json"], cwd=ROOT))
+    recorded = json.loads(subprocess.check_output(["git", "show", "HEAD:./metrics/test.json"], cwd=ROOT))
     accuracy, low, high = (100 * recorded[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
-    assert (
+    result = (
         f"**{accuracy:.2f} %** of the {recorded['total']:,} test images correct "
         f"(95 % interval {low:.2f} to {high:.2f} %), test loss {recorded['loss']:.4f}, 15,910 parameters"
-    ) in README
+    )
+    assert result in README, f"README.md: the last commit's result is {result}"
 
 
 def test_every_target_it_names_is_in_the_makefile() -> None:

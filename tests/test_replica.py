@@ -10,8 +10,9 @@ import pytest
 @pytest.mark.parametrize(
     "before, now, where",
     [
-        (b"epoch,loss\n1,0.25\n", b"epoch,loss\n1,0.26\n", "line 2 should be `1,0.25`, is `1,0.26`"),
-        (b"epoch\n1\n", b"epoch\n1\n2\n", "line 3 should be `the end`, is `2`"),
+        (b"epoch,loss\n1,0.25\n", b"epoch,loss\n1,0.26\n", r"line 2 should be '1,0.25\n', is '1,0.26\n'"),
+        (b"epoch\n1\n", b"epoch\r\n1\r\n", r"line 1 should be 'epoch\n', is 'epoch\r\n'"),
+        (b"epoch\n1\n", b"epoch\n1\n2\n", r"line 3 should be 'the end', is '2\n'"),
         (b"\x89PNG\x00\x01\x02", b"\x89PNG\x00\x09\x02", "byte 5 of 7 should be 01, is 09"),
         (b"\x89PNG\x00", b"\x89PNG", "byte 4 of 5 should be 00, is the end"),
     ],

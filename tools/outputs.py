@@ -10,7 +10,7 @@ from tools import repository
 
 import yaml
 from dvc.repo import Repo
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 
 def recorded(lock: str) -> dict[str, str]:
@@ -31,8 +31,13 @@ def hash_of(path: Path) -> str:
 
 def listing(folder: Path) -> bytes:
     """DVC's list of the files in a folder, as its cache has it."""
-    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if is_counted(file))
     return json.dumps([{"md5": hash_of(folder / name), "relpath": name} for name in names]).encode()
+
+
+def is_counted(path: Path) -> bool:
+    """Whether DVC counts a path in a folder: not what .dvcignore names, files that a kill left half written."""
+    return path.is_file() and path.suffix != ".partial"
 
 
 def listed(content: bytes) -> dict[str, str]:
@@ -49,13 +54,13 @@ def first_difference(expected: bytes, found: bytes) -> str:
     unequal = (i for i, (one, other) in enumerate(zip(expected, found, strict=False)) if one != other)
     position = next(unequal, min(len(expected), len(found)))
     try:
-        lines = [content.decode().splitlines() for content in (expected, found)]
+        lines = [content.decode().splitlines(keepends=True) for content in (expected, found)]
     except UnicodeDecodeError:
         before, now = (content[position : position + 1].hex() or "the end" for content in (expected, found))
         return f"byte {position:,} of {len(expected):,} should be {before}, is {now}"
     line = expected.count(b"\n", 0, position)
     before, now = ((text[line : line + 1] or ["the end"])[0] for text in lines)
-    return f"line {line + 1} should be `{before}`, is `{now}`"
+    return f"line {line + 1} should be {before!r}, is {now!r}"
 
 
 def content(path: Path, md5: str) -> bytes | None:
@@ -70,7 +75,7 @@ def pixels(png: bytes) -> tuple[str, tuple[int, int], bytes] | None:
     try:
         with Image.open(BytesIO(png)) as image:
             return image.mode, image.size, image.tobytes()
-    except UnidentifiedImageError:
+    except (OSError, SyntaxError):  # a chunk of it is broken, or the end is missing
         return None
 
 

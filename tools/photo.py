@@ -45,11 +45,11 @@ def read(path: str | Path) -> np.ndarray:
     """
     if not Path(path).is_file():
         raise PipelineError(f"there is no file {path}; expected the path of a picture of one digit")
-    with Path(path).open("rb") as file:
-        start = file.read(12)
-    if start[4:8] == b"ftyp" and start[8:] in HEIC:
-        raise PipelineError(f"{path} is a HEIC photo, which can't be read here; export it as a JPEG first")
     try:
+        with Path(path).open("rb") as file:
+            start = file.read(12)
+        if start[4:8] == b"ftyp" and start[8:] in HEIC:
+            raise PipelineError(f"{path} is a HEIC photo, which can't be read here; export it as a JPEG first")
         with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
             width, height = opened.size
             opened.draft("RGB", (2 * WORKING_SIDE, 2 * WORKING_SIDE))  # a JPEG is shrunk while it is read
@@ -66,7 +66,7 @@ def read(path: str | Path) -> np.ndarray:
 
 def _flatten(picture: Image.Image) -> Image.Image:
     """Grey, mode F, in [0, 1]; what is transparent becomes as unlike the rest as it can be."""
-    if picture.mode in ("1", "L", "RGB", "CMYK", "YCbCr", "LAB", "HSV") and not picture.has_transparency_data:
+    if picture.mode in ("1", "L", "RGB", "CMYK", "YCbCr") and not picture.has_transparency_data:
         return picture.convert("L").convert("F").point(lambda value: value / 255)
     if picture.mode.startswith(("I", "F")):
         values = np.nan_to_num(np.asarray(picture, np.float64), nan=0, posinf=0, neginf=0)

@@ -21,6 +21,7 @@ def probabilities(image: np.ndarray) -> torch.Tensor:
     settings = params.load()
     network = model.empty(settings.model, settings.hidden_units)
     checkpoint.load("models/checkpoint.safetensors", network, settings.network())
+    network.eval()
     with torch.no_grad(), numerics.arithmetic(settings.numerics, "cpu", images=1):
         logits = network(torch.from_numpy(image).reshape(1, model.INPUTS))
     return exact.softmax(logits)[0]

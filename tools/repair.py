@@ -47,8 +47,8 @@ def is_rwlock(text: str) -> bool:
 def is_lock(text: str) -> bool:
     """Whether DVC can read this text of a dvc.lock. It takes some that end in the middle of `md5`, and trips later."""
     try:
-        stages = COMPILED_LOCKFILE_SCHEMA(parse_yaml(text, "dvc.lock")).get("stages", {})
-    except (ParseError, Invalid):
+        stages = COMPILED_LOCKFILE_SCHEMA(parse_yaml(text, "dvc.lock"))["stages"]
+    except (ParseError, Invalid, KeyError):
         return False
     entries = [entry for stage in stages.values() for kind in ("deps", "outs") for entry in stage.get(kind, [])]
     return all(entry.get("hash") not in ("m", "md") and isinstance(entry.get("md5", ""), str) for entry in entries)
@@ -82,7 +82,7 @@ def files(path: Path, md5: str, stored: Path) -> Iterator[tuple[Path, str]]:
     if not md5.endswith(".dir"):
         return
     if stored.exists() and is_sound(stored, md5):
-        yield from ((path / entry["relpath"], entry["md5"]) for entry in json.loads(stored.read_bytes()))
+        yield from ((path / name, own) for name, own in outputs.listed(stored.read_bytes()).items())
     else:  # its list is lost, but what is there now may name damaged objects
         yield from ((file, outputs.hash_of(file)) for file in path.rglob("*") if file.is_file())
 

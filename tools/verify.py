@@ -45,14 +45,6 @@ def changed(lock: str) -> list[str]:
     return [*dict.fromkeys(names)]
 
 
-def unpromised() -> str:
-    """The settings here with which no bytes are promised, if there are any."""
-    found = settings()
-    native = ["numerics: native"] if found.get("numerics") == "native" else []
-    device = [f"device: {found['device']}"] if found.get("device", "cpu") != "cpu" else []
-    return " and ".join(native + device)
-
-
 def other_versions() -> list[str]:
     """The installed packages whose version is not that of requirements.txt; the label of a build, as +cpu, is none."""
     pinned = re.findall(r"^([\w.-]+)==([^\s;]+)", Path("requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
@@ -109,10 +101,10 @@ def differences(recorded: dict[str, str], here: dict[str, str]) -> list[str]:
     return [*found, f"installed here: {', '.join(versions)}"] if found and versions else found
 
 
-def verdict(recorded: dict[str, str], here: dict[str, str], native: str) -> str:
+def verdict(recorded: dict[str, str], here: dict[str, str], *, is_native: bool) -> str:
     repacked = sum(here[path] != md5 for path, md5 in recorded.items())
     pictures = f"; {repacked} of them, pictures, to the pixel, in other bytes" if repacked else " to the byte"
-    only = f" on this machine; with {native} no other can promise them" if native else ""
+    only = " on this machine; with numerics: native no other can promise them" if is_native else ""
     return f"verify: all {len(here)} outputs, computed again from nothing, are the recorded ones{pictures}{only}"
 
 
@@ -121,11 +113,12 @@ def main() -> None:
     if committed is None:
         raise PipelineError("the last commit has no dvc.lock to compare with; `dvc repro`, and commit what it makes")
     lock = committed.decode()
-    recorded, others, native = outputs.recorded(lock), ", ".join(changed(lock)), unpromised()
+    recorded, others = outputs.recorded(lock), ", ".join(changed(lock))
+    is_native = settings().get("numerics") == "native"
     if others:
         print(f"These are not what the last commit's results were made with, and may change them: {others}.\n")
-    if native:
-        print(f"With {native} no bytes are promised: whether they are the same says nothing of other machines.\n")
+    if is_native:
+        print("With numerics: native no bytes are promised: if they are the same, that is true of this machine only.\n")
     sys.stdout.flush()
     found_altered = {} if others else altered(recorded)
     repro()
@@ -136,7 +129,7 @@ def main() -> None:
         problems.append(f"dvc.lock of the last commit was made with others than these: {others}; commit it anew")
     if problems:
         raise PipelineError("verify: NOT reproduced\n" + "\n".join(f"  {problem}" for problem in problems))
-    print(f"\n{verdict(recorded, here, native)}")
+    print(f"\n{verdict(recorded, here, is_native=is_native)}")
 
 
 if __name__ == "__main__":

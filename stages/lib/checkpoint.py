@@ -80,7 +80,9 @@ def load(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> dict
             f"  expected {expected}\n  found    {short(shapes, 400)}"
         )
     if broken := [name for name, value in tensors.items() if not value.isfinite().all()]:
-        raise PipelineError(f"{path} has NaN or infinite values in {', '.join(broken)}; train again")
+        raise PipelineError(
+            f"{path} has NaN or infinite values in {', '.join(broken)}; `make repair`, then `dvc repro` restores it"
+        )
     network.load_state_dict(tensors)
     return found
 

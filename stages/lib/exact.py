@@ -220,7 +220,7 @@ class Softmax:
         """
         bits = min(LOSS_BITS, SUM_BITS - LOSS_LIMIT - bits_of(images))
         logs = self.values.gather(1, labels.unsqueeze(1)).log_()
-        error = self.error + LOSS_MOST * 2.0**-51  # of the probability, and 4 last places of its logarithm
+        error = self.error + LOSS_MOST * 2.0**-50  # of the probability, and 4 last places of its logarithm
         logs = settled(
             logs.sub(error),
             logs.add_(error),

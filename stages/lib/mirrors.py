@@ -123,7 +123,7 @@ def _receive(response: Any) -> bytes:
     content = bytearray()
     size = response.headers.get("Content-Length", "")
     total = int(size) if size.isdigit() else None
-    with tqdm(desc=response.url, total=total, unit="B", unit_scale=True, delay=1) as bar:
+    with tqdm(desc=response.url, total=total, unit="B", unit_scale=True, delay=1, disable=None) as bar:
         while chunk := response.read1(2**16):
             content += chunk
             bar.update(len(chunk))

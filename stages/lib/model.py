@@ -83,12 +83,17 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
     """Draw all parameters, layer by layer, weight before bias, from the distributions of nn.Linear.
 
     Both are uniform within 1 / sqrt(inputs) of 0 (torch.nn.Linear.reset_parameters); here they come from `generator`,
-    which draws whole multiples of 2**-24 from 0 to 1, and are scaled by one operation at a time.
+    which draws whole multiples of 2**-24 from 0 to 1, and are scaled by one operation at a time. Raises PipelineError
+    for parameters of other layers, which would not depend on the seed.
     """
     for layer in network.modules():
-        if isinstance(layer, nn.Linear):
-            bound = 1 / math.sqrt(layer.in_features)
-            for parameter in (layer.weight, layer.bias):
-                if parameter is not None:
-                    drawn = torch.rand(parameter.shape, generator=generator)
-                    parameter.data = drawn.mul_(2 * bound).sub_(bound)
+        own = dict(layer.named_parameters(recurse=False))
+        if not own:
+            continue
+        if not isinstance(layer, nn.Linear):
+            name = type(layer).__name__
+            raise PipelineError(f"no initial values for {', '.join(own)} of {name}; draw them in stages/lib/model.py")
+        bound = 1 / math.sqrt(layer.in_features)
+        for parameter in own.values():
+            drawn = torch.rand(parameter.shape, generator=generator)
+            parameter.data = drawn.mul_(2 * bound).sub_(bound)

@@ -68,7 +68,7 @@ REARRANGE = named(
 # Their results are whole numbers or truth values, and have no gradients.
 COMPARE = named(
     "eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or logical_not logical_xor __eq__ __ne__ "
-    "__lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ argmax argmin argsort nonzero one_hot"
+    "__lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ argmax argmin nonzero one_hot"
 )
 # One IEEE 754 operation for each element, in the backward pass, too.
 ELEMENTWISE = named(
@@ -76,9 +76,11 @@ ELEMENTWISE = named(
     "maximum minimum clamp clamp_ clamp_min clamp_max relu relu_ relu6 hardtanh leaky_relu where __add__ "
     "__radd__ __iadd__ __sub__ __rsub__ __isub__ __mul__ __rmul__ __imul__ __truediv__ __itruediv__ __neg__ __abs__"
 )
+ADD = named("add add_ sub sub_ subtract rsub")  # a third argument of theirs is alpha
+DIVIDE = named("div div_ divide true_divide __truediv__ __itruediv__")
 # Right as they are, but their gradients would be sums.
 WITHOUT_GRADIENT = named(
-    "amax amin aminmax max min sort topk unique sign floor ceil round trunc index_select gather take masked_select "
+    "amax amin aminmax max min unique sign floor ceil round trunc index_select gather take masked_select "
     "masked_fill masked_fill_ scatter_ __getitem__ __setitem__ expand expand_as repeat repeat_interleave flip roll "
     "frexp"
 )
@@ -98,6 +100,7 @@ class Exact(TorchFunctionMode):
             **dict.fromkeys(named("tanh"), exact.Tanh.apply),
             functional.linear: self._linear,
             functional.cross_entropy: self._cross_entropy,
+            functional.dropout: self._dropout,
         }
 
     def __torch_function__(self, func: Function, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -115,8 +118,10 @@ class Exact(TorchFunctionMode):
         tensors = [value for value in values if isinstance(value, torch.Tensor)]
         trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
         if func in ELEMENTWISE:
-            if kwargs.get("alpha", 1) != 1 or kwargs.get("rounding_mode"):
+            if kwargs.get("alpha", 1) != 1 or kwargs.get("rounding_mode") or (func in ADD and len(args) > 2):
                 raise refusal(func, "with alpha or rounding_mode it is more than one operation")
+            if func in DIVIDE and len(tensors) == 1 and tensors[0].device.type != "cpu":
+                raise refusal(func, "on a GPU a division by a number rounds twice; make the number a tensor")
             if trained and len({tensor.shape for tensor in tensors}) > 1:
                 raise refusal(func, "the gradient of a tensor that is stretched to the shape of another is a sum")
         elif func in WITHOUT_GRADIENT:
@@ -147,6 +152,12 @@ class Exact(TorchFunctionMode):
         self._check_images(functional.cross_entropy, len(labels))
         return exact.CrossEntropy.apply(logits, labels, self.images)
 
+    @staticmethod
+    def _dropout(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+        if training:
+            raise refusal(functional.dropout, "what is dropped must not depend on the number of workers")
+        return x
+
     def _check_images(self, function: Function, found: int) -> None:
         """Raise PipelineError if a sum over the images of all workers could have more terms than it is exact for."""
         expected = math.ceil(self.images / workers.size())
@@ -157,7 +168,7 @@ class Exact(TorchFunctionMode):
     @staticmethod
     def steps() -> AbstractContextManager[None]:
         """Within it, optimizers compute exactly, or raise PipelineError."""
-        return steps.exact()
+        return steps.exactly()
 
 
 def refusal(function: Function, reason: str) -> PipelineError:
@@ -167,7 +178,8 @@ def refusal(function: Function, reason: str) -> PipelineError:
 
 
 def _is_float(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
+    dtype = value.dtype if isinstance(value, torch.Tensor) else value
+    return isinstance(dtype, torch.dtype) and dtype.is_floating_point
 
 
 class Native(TorchFunctionMode):

@@ -94,7 +94,7 @@ def _forget_old() -> None:
     with suppress(FileNotFoundError):  # another worker tidies up, too
         by_age = sorted(FOLDER.glob("[!.]*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for old, total in zip(by_age, accumulate(path.stat().st_size for path in by_age), strict=True):
-            if total > KEPT:
+            if total > KEPT and old != by_age[0]:
                 old.unlink()
 
 

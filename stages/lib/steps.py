@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from stages.lib import exact
 from stages.lib.errors import PipelineError
 
 import torch
@@ -18,7 +19,7 @@ OPTIMIZERS = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW
 
 
 @contextmanager
-def exact() -> Iterator[None]:
+def exactly() -> Iterator[None]:
     """Within it, optimizers compute the same bits everywhere; others than OPTIMIZERS raise PipelineError."""
     hook = register_optimizer_step_pre_hook(lambda optimizer, *_: refuse_unknown(optimizer))
     try:
@@ -73,11 +74,6 @@ class Number(float):
         return Number(math.sqrt(self))
 
 
-ORIGINALS = {
-    name: getattr(torch.Tensor, name) for name in ("add", "add_", "addcmul_", "addcdiv_", "lerp_", "sqrt", "item")
-}
-
-
 def add(x: torch.Tensor, other: Any, *, alpha: float = 1) -> torch.Tensor:
     """x + alpha * other."""
     return ORIGINALS["add"](x, other if alpha == 1 else other * alpha)
@@ -118,7 +114,8 @@ def item(x: torch.Tensor) -> Any:
 
 
 METHODS: dict[str, Callable[..., Any]] = {
-    "add": add, "add_": add_, "addcmul_": addcmul_, "addcdiv_": addcdiv_, "lerp_": lerp_, "sqrt": sqrt,
-    "item": item,
-}  # fmt: skip
+    **{method.__name__: method for method in (add, add_, addcmul_, addcdiv_, lerp_, sqrt, item)},
+    "__truediv__": exact.divided,
+}
+ORIGINALS = {name: getattr(torch.Tensor, name) for name in METHODS}
 REPLACED = {method: ORIGINALS[name] for name, method in METHODS.items()}

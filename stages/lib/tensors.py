@@ -34,6 +34,11 @@ def to_tensors(split: Split, device: str | torch.device = "cpu") -> Tensors:
     return Tensors(images.to(device), labels.to(device))
 
 
+def drawn_seed(seed: int, epoch: int) -> int:
+    """A seed for what is drawn in an epoch, from 0 to 2**32 - 1, whatever ran before."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+
+
 def shuffled(n: int, seed: int, epoch: int) -> torch.Tensor:
     """The order of n images in an epoch, (n,) int64; it depends on seed and epoch alone, not on what ran before."""
     return torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(n))

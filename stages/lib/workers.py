@@ -185,7 +185,8 @@ def sent(value: Any, source: int) -> Any:
 
 def agree(facts: dict[str, Any]) -> None:
     """Raise PipelineError, naming the facts, unless all workers have the same."""
-    different = [name for name in facts if any(other.get(name) != facts[name] for other in gathered(facts))]
+    others = gathered(facts)
+    different = [name for name in facts if any(other.get(name) != facts[name] for other in others)]
     if different:
         raise PipelineError(
             f"the workers differ in their {' and '.join(different)}; all must have the same commit checked out, "

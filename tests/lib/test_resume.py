@@ -115,6 +115,9 @@ def test_old_states_go(monkeypatch: pytest.MonkeyPatch) -> None:
     resume.save("key0", *training(), HISTORY)
     kept = {path.name for path in resume.FOLDER.iterdir()}
     assert kept == {"key0", "key4", "key5", "key6"}
+    monkeypatch.setattr(resume, "KEPT", size - 1)
+    resume.save("key9", *training(), HISTORY)
+    assert {path.name for path in resume.FOLDER.iterdir()} == {"key9"}  # the newest stays, however large
 
 
 @pytest.fixture

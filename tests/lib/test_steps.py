@@ -173,6 +173,11 @@ TAUGHT = r"; teach it to stages/lib/numerics\.py, or set numerics: native$"
         ("cross_entropy", lambda: functional.cross_entropy(X, torch.ones(4, 3))),
         ("add", lambda: X + torch.ones(3)),
         ("add", lambda: torch.add(X, Y, alpha=3)),
+        ("add", lambda: torch.add(X, 3, Y)),
+        ("sub", lambda: X.sub(3, Y)),
+        ("sum", lambda: LABELS.sum(dtype=torch.float32)),
+        ("topk", lambda: X.topk(2)),
+        ("dropout", lambda: functional.dropout(X, 0.5)),
         ("div", lambda: torch.div(X, Y, rounding_mode="floor")),
         ("index_select", lambda: X.index_select(0, LABELS)),
         ("expand", lambda: X.narrow(1, 0, 1).expand(4, 3)),
@@ -218,6 +223,7 @@ def test_what_has_one_right_answer_passes() -> None:
 
     with numerics.Exact(4):
         found = compute()
+        assert functional.dropout(X, 0.5, training=False) is X
         assert (LABELS.sum().item(), found.argmax(1).tolist()) == (3, compute().argmax(1).tolist())
     expected = compute()
     assert torch.equal(found, expected)

@@ -53,11 +53,11 @@ def test_dark_on_light_equals_light_on_dark(plain, tmp_path):
     assert np.allclose(seen(ImageOps.invert(Image.fromarray(seven(240, 200, 70, 90))), tmp_path), plain, atol=0.02)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "LAB", "I", "I;16"])
 def test_mode_of_the_file_does_not_matter(mode, plain, tmp_path):
     gray = Image.fromarray(seven(240, 200, 70, 90))
     image = Image.fromarray(np.asarray(gray).astype(np.uint16) * 200) if mode == "I;16" else gray.convert(mode)
-    name = "photo.tif" if mode in ("CMYK", "I", "I;16") else "photo.png"
+    name = "photo.tif" if mode in ("CMYK", "LAB", "I", "I;16") else "photo.png"
     assert np.abs(seen(image, tmp_path, name) - plain).max() < 0.02
 
 

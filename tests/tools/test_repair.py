@@ -118,7 +118,9 @@ def test_a_file_that_changed_behind_dvc_s_back_is_seen_by_dvc_again(project: Pat
     assert Path("number.csv").read_text() == "epoch,loss\n1,0.26\n"
 
 
-@pytest.mark.parametrize("end", ["", "schem", "stages:\n  nu", "hash: m", "hash: md", "md5: 6", "\0\0\0\0\0\0"])
+@pytest.mark.parametrize(
+    "end", ["", "schem", "schema: '2.0'\n", "stages:\n  nu", "hash: m", "hash: md", "md5: 6", "\0\0\0\0\0\0"]
+)
 def test_a_lock_that_was_cut_short_is_replaced_and_kept(
     project: Path, end: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,7 +108,7 @@ def test_an_output_edited_and_recorded_is_named(project: Path, capfd: pytest.Cap
     Path("number.csv").write_text("epoch,loss\n1,0.26\n")
     shell("dvc commit --quiet --force")
     commit()
-    with pytest.raises(PipelineError, match=r"number.csv came out different: line 2 should be `1,0.26`, is `1,0.25`"):
+    with pytest.raises(PipelineError, match=r"number.csv came out different: line 2 should be '1,0.26.n', is '1,0.25"):
         verify.main()
     (row,) = [row for row in capfd.readouterr().out.splitlines() if row.startswith("| number.csv")]
     assert row.endswith("| NO   |")
@@ -146,17 +146,16 @@ def test_settings_of_an_experiment_are_named_before_the_run_and_verify_once_comm
     assert capfd.readouterr().out.splitlines()[-1].endswith("are the recorded ones to the byte")
 
 
-@pytest.mark.parametrize("setting", ["numerics: native", "device: cuda"])
 def test_without_a_promise_of_bytes_equal_ones_are_not_called_proof(
-    project: Path, setting: str, capfd: pytest.CaptureFixture[str]
+    project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    Path("params.yaml").write_text(f"rate: 1e-5\n{setting}\n" + "numerics: exact\n" * ("device" in setting))
+    Path("params.yaml").write_text("rate: 1e-5\nnumerics: native\n")
     shell("dvc repro -q")
     commit()
     verify.main()
     printed = capfd.readouterr().out.splitlines()
-    assert printed[0].startswith(f"With {setting} no bytes are promised")
-    assert printed[-1].endswith(f"on this machine; with {setting} no other can promise them")
+    assert printed[0].startswith("With numerics: native no bytes are promised")
+    assert printed[-1].endswith("on this machine; with numerics: native no other can promise them")
 
 
 def test_a_picture_of_the_same_pixels_in_other_bytes_is_the_same_and_said_so(
@@ -176,15 +175,16 @@ def test_a_picture_with_another_pixel_is_named(project: Path) -> None:
         verify.main()
 
 
-def test_a_file_that_is_no_picture_is_named(project: Path) -> None:
-    Path("picture.png").write_text("none")
+@pytest.mark.parametrize("kept", [0, 60])
+def test_a_file_that_is_no_whole_picture_is_named(kept: int, project: Path) -> None:
+    Path("picture.png").write_bytes(Path("picture.png").read_bytes()[:kept])
     with pytest.raises(PipelineError, match=r"picture.png, as it was here before this run, was not the recorded one"):
         verify.main()
 
 
 def test_where_a_folder_differs_the_file_is_named_and_its_first_difference(project: Path) -> None:
     Path("number.sh").write_text(NUMBER.replace("0.25\\n", "0.27\\n"))
-    with pytest.raises(PipelineError, match=r"raw came out different: A: line 2 should be `1,0.25`, is `1,0.27`"):
+    with pytest.raises(PipelineError, match=r"raw came out different: A: line 2 should be '1,0.25.n', is '1,0.27"):
         verify.main()
 
 
