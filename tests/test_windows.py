@@ -1,4 +1,4 @@
-"""The stages need nothing that only POSIX has: they run where what Windows lacks is hidden, and with its line ends."""
+"""Stages and sweep need nothing that only POSIX has: they run where what Windows lacks is hidden, in its line ends."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.project import ROOT, STAGES
+from tests.project import MODULES, ROOT
 
 import pytest
 
@@ -19,24 +19,27 @@ for name in ("fork", "getuid", "killpg", "sched_getaffinity"):
 for name in ("SIGALRM", "SIGKILL", "alarm"):
     delattr(signal, name)
 sys.path.insert(0, os.getcwd())
-runpy.run_module(f"stages.{sys.argv[1]}", run_name="__main__")
+runpy.run_module(sys.argv[1], run_name="__main__")
 """
 
 
 @pytest.mark.slow
-def test_the_stages_run_without_what_windows_lacks_and_write_the_same_bytes(small: Path, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    for path in [*(tmp_path / "stages").rglob("*.py"), tmp_path / "params.yaml"]:
-        source = path if path.exists() else small / "params.yaml"
-        path.write_bytes(source.read_bytes().replace(b"\n", b"\r\n"))
-    shutil.copytree(small / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw"))
-    for stage in STAGES:
-        run = [sys.executable, "-c", WITHOUT, stage]
+def test_all_runs_without_what_windows_lacks_and_writes_the_same_bytes(swept: Path, tmp_path: Path) -> None:
+    for name in ("stages", "sweep"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.md")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    for name in ("params.yaml", "sweep/params.yaml"):
+        shutil.copy(swept / name, tmp_path / name)
+    for path in [*tmp_path.rglob("*.py"), *tmp_path.rglob("*.yaml")]:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    shutil.copytree(swept / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw"))
+    for module in MODULES:
+        run = [sys.executable, "-c", WITHOUT, module]
         subprocess.run(run, cwd=tmp_path, env=os.environ | {"MNIST_MIRROR": ""}, check=True, stdout=subprocess.DEVNULL)
     written = {
-        path.relative_to(small)
+        path.relative_to(swept)
         for name in ("data", "models", "metrics", "plots")
-        for path in (small / name).rglob("*.*")
+        for path in (swept / name).rglob("*.*")
     }
-    assert len(written) > 15
-    assert [str(path) for path in written if (tmp_path / path).read_bytes() != (small / path).read_bytes()] == []
+    assert len(written) > 20
+    assert [str(path) for path in written if (tmp_path / path).read_bytes() != (swept / path).read_bytes()] == []
