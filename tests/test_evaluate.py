@@ -125,7 +125,7 @@ def test_loss_and_probabilities_are_those_of_numpy_in_double_precision(
     checkpoint.load("models/checkpoint.safetensors", network, settings.training())
     images, labels = tensors.to_tensors(data.load_test("digits"))
     with torch.no_grad():
-        logits = network.double()(images.flatten(1).double() / 255).numpy()
+        logits = network.eval().double()(images.flatten(1).double() / 255).numpy()
     log_probability = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     table = pandas.read_csv("plots/predictions.csv")
     assert (table["predicted"] == log_probability.argmax(1)).all()
@@ -169,13 +169,16 @@ def test_weights_above_0_are_red_and_0_is_the_middle_of_the_scale() -> None:
 
 
 def test_the_loss_is_drawn_beside_the_two_tables_it_is_named_after() -> None:
-    loss = pandas.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.6], "validation_loss": [np.nan, np.nan]})
+    loss = pandas.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.6]})
+    loss = loss.assign(validation_loss=np.nan, validation_accuracy=np.nan)
     published = pandas.DataFrame({"epoch": [1, 2], "fresh": [0.9, 0.8], "continued": [0.5, 0.4]})
     (axes,) = evaluate.loss_figure(loss, published).axes
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert list(drawn) == ["notebook, fresh", "notebook, continued", "this run, train_loss"]
     assert list(drawn.values()) == [[0.9, 0.8], [0.5, 0.4], [0.7, 0.6]]
-    (axes,) = evaluate.loss_figure(loss.assign(validation_loss=[0.8, 0.75]), None).axes
+    validated = loss.assign(validation_loss=[0.8, 0.75], validation_accuracy=[0.5, 0.9])
+    axes, right = evaluate.loss_figure(validated, None).axes
+    assert list(right.lines[0].get_ydata()) == [50, 90]
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert drawn == {"this run, train_loss": [0.7, 0.6], "this run, validation_loss": [0.8, 0.75]}
 

@@ -50,8 +50,9 @@ def test_a_longer_training_begins_with_the_shorter_one(small: Path, tmp_path: Pa
     assert results[0][1].startswith((small / "plots/loss.csv").read_bytes())
 
 
+@pytest.mark.parametrize("numerics", ["exact", "native"])
 def test_dropout_depends_on_the_seed_and_is_only_in_training(
-    small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
+    numerics: str, small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dropping(hidden_units: int) -> nn.Module:
         return nn.Sequential(nn.Linear(784, hidden_units), nn.ReLU(), nn.Dropout(0.5), nn.Linear(hidden_units, 10))
@@ -63,7 +64,7 @@ def test_dropout_depends_on_the_seed_and_is_only_in_training(
         run_stages("build")
         for epochs in (1, 2, 2):  # the second goes on from the first, the third does not
             torch.manual_seed(len(found))  # what was drawn before must not matter
-            run_stages("train", "evaluate", numerics="native", epochs=epochs, validation_images=300)
+            run_stages("train", "evaluate", numerics=numerics, epochs=epochs, validation_images=300)
             found.append([Path(name).read_text() for name in ("plots/loss.csv", "metrics/test.json")])
             if epochs == 2:
                 shutil.rmtree(resume.FOLDER)

@@ -197,6 +197,18 @@ class Tanh(torch.autograd.Function):
         return (1 - t * t).mul_(gradient)
 
 
+def dropout(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+    """float32 `x`, images first, in training each number 0 with probability `p` and else divided by 1 - p.
+
+    Every worker draws for the images of all, so that what is dropped does not depend on how they are shared out.
+    """
+    if not training:
+        return x
+    (images,) = workers.total(torch.tensor(len(x)))
+    kept = workers.share(torch.rand(int(images), *x.shape[1:]) >= p).to(x.device)
+    return divided(x * kept, 1 - p if p < 1 else 1)
+
+
 # The loss
 
 

@@ -100,7 +100,7 @@ class Exact(TorchFunctionMode):
             **dict.fromkeys(named("tanh"), exact.Tanh.apply),
             functional.linear: self._linear,
             functional.cross_entropy: self._cross_entropy,
-            functional.dropout: self._dropout,
+            functional.dropout: exact.dropout,
         }
 
     def __torch_function__(self, func: Function, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -151,12 +151,6 @@ class Exact(TorchFunctionMode):
             raise refusal(functional.cross_entropy, "only logits (n, classes) with a whole number as label of each are")
         self._check_images(functional.cross_entropy, len(labels))
         return exact.CrossEntropy.apply(logits, labels, self.images)
-
-    @staticmethod
-    def _dropout(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
-        if training:
-            raise refusal(functional.dropout, "what is dropped must not depend on the number of workers")
-        return x
 
     def _check_images(self, function: Function, found: int) -> None:
         """Raise PipelineError if a sum over the images of all workers could have more terms than it is exact for."""

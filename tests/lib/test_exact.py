@@ -342,6 +342,21 @@ def test_what_decimal_settles_is_what_the_library_has(monkeypatch: pytest.Monkey
     assert min(settled) > 30, "too few went through decimal"
 
 
+@pytest.mark.parametrize("p", [0, 0.25, 0.7, 1])
+def test_dropout_drops_that_fraction_and_scales_the_rest(p: float) -> None:
+    torch.manual_seed(3)
+    x = matrix(50, 40, 0, 1).requires_grad_()
+    with numerics.Exact(50):
+        found = functional.dropout(x, p)
+        same((functional.dropout(x, p, training=False), x))
+    kept = (found != 0) | (x == 0)
+    assert kept.double().mean() == pytest.approx(1 - p * (x != 0).double().mean().item(), abs=0.05)
+    scaled = x.detach().numpy() / np.float32(1 - p if p < 1 else 1)
+    np.testing.assert_array_equal(found.detach(), np.where(kept, scaled, 0) + 0)
+    (gradient,) = torch.autograd.grad(found.sum(), x)
+    assert set(gradient.flatten().tolist()) <= {0.0, float(np.float32(1) / np.float32(1 - p if p < 1 else 1))}
+
+
 # Networks
 
 

@@ -212,7 +212,7 @@ def test_marks_and_colours_are_the_same_in_the_page_and_in_the_picture_of_the_lo
     loss = pandas.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.6], "validation_loss": [0.8, 0.75]})
     published = pandas.DataFrame({"epoch": [1, 2], "fresh": [0.9, 0.8], "continued": [0.5, 0.4]})
     svg = drawn_loss(loss.merge(published))
-    (axes,) = evaluate.loss_figure(loss, published).axes
+    (axes,) = evaluate.loss_figure(loss.assign(validation_accuracy=np.nan), published).axes
     for name, line in zip([*published.columns[1:], *loss.columns[1:]], axes.lines, strict=True):
         (kind,) = set(re.findall(rf'series: [^"]*{name};[^>]* (?:stroke|fill)="([^"]+)"', svg))
         assert kind == line.get_color()
@@ -235,7 +235,7 @@ def test_an_empty_cell_of_the_loss_is_not_drawn():
 def test_the_loss_can_be_read_off_at_both_ends_of_its_axis_and_of_its_line():
     table = pandas.DataFrame({"epoch": [1, 2, 3], "train_loss": [1.3798, 0.5, 0.20719]}).assign(validation_loss=np.nan)
     words = re.findall(r"<text[^>]*>([^<]+)</text>", drawn_loss(table))
-    (axes,) = evaluate.loss_figure(table, None).axes
+    (axes,) = evaluate.loss_figure(table.assign(validation_accuracy=np.nan), None).axes
     axes.figure.draw_without_rendering()
     low, high = axes.get_ylim()
     ticks = zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
@@ -271,7 +271,8 @@ def test_every_plot_has_a_sentence_on_how_to_read_it():
     pictures = [next(iter(plot)) for stage in stages for plot in stage.get("plots", [])]
     guide = page.TEMPLATE.read_text().split("const GUIDE = {")[1].split("\n};")[0]
     keys = re.findall(r"^  (\w+): \[", guide, re.MULTILINE)
-    assert sorted(keys) == sorted(re.sub(r"\W", "_", name) for name in {*charts, *pictures} - {"plots/loss.png"})
+    names = sorted(re.sub(r"\W", "_", name) for name in {*charts, *pictures} - {"plots/loss.png"})
+    assert sorted(keys) == names, "tools/page.html: GUIDE has a title and a sentence for each chart and picture"
 
 
 @pytest.mark.slow
