@@ -49,7 +49,7 @@ def on_grid(x: torch.Tensor, bits: int, *, shared: bool = False) -> torch.Tensor
     If `shared`, above the largest magnitude of all workers' tensors. All is NaN if that is not finite.
     """
     low, high = torch.aminmax(x) if x.numel() else (x.new_zeros(()),) * 2
-    largest = max(-low.item(), high.item())
+    largest = max(-float(low), float(high))
     if shared:
         largest = workers.largest(largest)
     if not math.isfinite(largest):
@@ -77,7 +77,9 @@ def magic_number(bits: int) -> float:
 
 def rounded(x: torch.Tensor, magic: float | torch.Tensor) -> torch.Tensor:
     """float64 `x` rounded to units of the last bit of magic numbers, half to even, in place."""
-    return x.add_(magic).sub_(magic)
+    x += magic
+    x -= magic
+    return x
 
 
 def divided(x: torch.Tensor, n: Any) -> torch.Tensor:
@@ -124,7 +126,9 @@ def infer(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> t
 def affine(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """The exact sums of products of two matrices on their grids, rounded to float32, plus the bias, rounded again."""
     sums = torch.mm(x, weight.t()).float()
-    return sums if bias is None else sums.add_(bias)
+    if bias is not None:
+        sums += bias
+    return sums
 
 
 # Functions: the library's in float64, of which the first half of the bits is kept
@@ -235,7 +239,7 @@ class Softmax:
         error = self.error + LOSS_MOST * 2.0**-50  # of the probability, and 4 last places of its logarithm
         logs = settled(
             logs.sub(error),
-            logs.add_(error),
+            logs + error,
             lambda x: fixed(x, bits),
             lambda index: self._true_value((index[0], int(labels[index[0]]))).ln(),
         )
