@@ -3,11 +3,13 @@ from contextlib import chdir
 from pathlib import Path
 
 from stages import train
-from stages.lib import model, resume
+from stages.lib import data, model, resume, tensors
 from stages.lib.errors import PipelineError
 
+import pandas
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 
@@ -70,6 +72,16 @@ def test_dropout_depends_on_the_seed_and_is_only_in_training(
                 shutil.rmtree(resume.FOLDER)
     assert found[1] == found[2]
     assert found[1][0].startswith(found[0][0])
+
+    with chdir(tmp_path):
+        run_stages("evaluate", numerics=numerics, epochs=2, validation_images=300)
+        assert Path("metrics/test.json").read_text() == found[2][1]  # nothing is drawn
+        network = dropping(7).eval()
+        network.load_state_dict(load_file("models/checkpoint.safetensors"))
+        images, labels = tensors.to_tensors(data.load_train("digits"))
+        logits = network(images[-300:].flatten(1) / 255)
+        (*_, last) = pandas.read_csv("plots/loss.csv")["validation_loss"]
+    assert last == pytest.approx(nn.functional.cross_entropy(logits, labels[-300:]).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("lr", [1e6, 1e38])
