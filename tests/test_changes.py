@@ -105,6 +105,7 @@ def test_the_optimizer_with_a_new_setting(project: Project) -> None:
     with (project.folder / "params.yaml").open("a") as file:
         file.write("weight_decay: 0.01  # of Adam, 0 to 1\n")
     edit(project, "dvc.yaml", "      - validation_images\n", "      - validation_images\n      - weight_decay\n")
+    edit(project, "sweep/dvc.yaml", "          - numerics\n", "          - numerics\n          - weight_decay\n")
     sgd = "torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False)"
     adam = "torch.optim.Adam(network.parameters(), weight_decay=settings.weight_decay, foreach=False)"
     edit(project, "stages/train.py", sgd, adam)
