@@ -195,3 +195,9 @@ def test_no_mistake_is_no_picture_but_a_title() -> None:
     perfect = pandas.DataFrame({"index": [0], "actual": [1], "predicted": [1], "probability": [0.9]})
     figure = evaluate.mistakes_figure(perfect, np.zeros((1, 28, 28)), 5)
     assert figure.get_suptitle() == "The 0 most confident of 0 mistakes"
+
+
+def test_a_network_without_a_layer_of_pixels_has_an_empty_picture() -> None:
+    weights = evaluate.of_pixels(torch.nn.Sequential(torch.nn.Linear(28, 4), torch.nn.Linear(4, 10)))
+    assert weights.shape == (0, 784)
+    assert evaluate.weights_figure(weights).get_suptitle() == "No layer sees the pixels"

@@ -99,3 +99,12 @@ def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(PipelineError, match="device: cuda was asked for, but torch finds only cpu here"):
         train.available("cuda")
     assert train.available("cpu") == torch.device("cpu")
+
+
+def test_only_models_that_train_alone_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(train.workers, "local_rank", lambda: 3)
+    assert train.available("cuda", shared=True) == torch.device("cuda", 1)
+    with pytest.raises(PipelineError, match="expected a GPU for each worker, found 2 here"):
+        train.available("cuda")

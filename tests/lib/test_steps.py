@@ -176,6 +176,7 @@ TAUGHT = r"; teach it to stages/lib/numerics\.py, or set numerics: native$"
         ("sub", lambda: X.sub(3, Y)),
         ("sum", lambda: LABELS.sum(dtype=torch.float32)),
         ("topk", lambda: X.topk(2)),
+        ("div", lambda: X.to("meta") / 3),  # as on a GPU
         ("div", lambda: torch.div(X, Y, rounding_mode="floor")),
         ("index_select", lambda: X.index_select(0, LABELS)),
         ("expand", lambda: X.narrow(1, 0, 1).expand(4, 3)),
