@@ -1,9 +1,11 @@
 """Errors that a user can fix end a process with one message and no traceback; importing this module is enough.
 
 Ctrl-C ends it with one line, and so does a Python that lacks a requirement. Any other exception is a bug in the project
-and keeps its traceback.
+and keeps its traceback. And a process that has nothing to tell starts and ends sooner.
 """
 
+import atexit
+import gc
 import io
 import os
 import sys
@@ -65,3 +67,6 @@ def report(kind: type[BaseException], error: BaseException, traceback: Traceback
 sys.excepthook = report
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="backslashreplace")  # a terminal's encoding must not fail a stage
+# What PyTorch's import makes stays to the end: the garbage collector need not look through it time and again, nor then.
+gc.set_threshold(10_000)
+atexit.register(gc.freeze)

@@ -48,11 +48,17 @@ def titled_images(images: Sequence[Any], titles: Sequence[str], columns: int, wi
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
     lines = max((name.count("\n") + 1 for name in titles), default=1)
-    height = (width + 0.1 + 0.17 * lines) * rows + (0.4 if title else 0)
-    figure = Figure(figsize=(max(4 if title else 0, width * columns), height), layout="compressed")
+    cell, head = width + 0.1 + 0.17 * lines, 0.4 if title else 0
+    size = max(4 if title else 0, width * columns), cell * rows + head
+    figure = Figure(figsize=size)
+    figure.set_layout_engine("none")  # to work out the places, which are known, takes longer than to draw
     figure.suptitle(title)
-    for position, (image, name) in enumerate(zip(images, titles, strict=True), start=1):
-        axes = figure.add_subplot(rows, columns, position)
+    for position, (image, name) in enumerate(zip(images, titles, strict=True)):
+        row, column = divmod(position, columns)
+        left = (size[0] - width * columns) / 2 + width * column + 0.08
+        bottom = size[1] - head - cell * (row + 1) + 0.08
+        side = width - 0.16
+        axes = figure.add_axes((left / size[0], bottom / size[1], side / size[0], side / size[1]))
         axes.imshow(np.asarray(image), vmin=0, vmax=1)
         axes.set_title(name)
         axes.set_axis_off()
