@@ -56,6 +56,11 @@ def checkpoint(folder: Path) -> bytes:
     return (folder / "models/checkpoint.safetensors").read_bytes()
 
 
+def native(here: Path, folder: Path) -> Path:
+    """A copy, to be trained as each processor likes best."""
+    return change(shutil.copytree(here, folder), numerics="native")
+
+
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Makes copies of the project in which nothing has run."""
@@ -79,15 +84,17 @@ def here(fresh: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def on_arm64(here: Path, fresh: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A copy in which arm64 ran all stages, and one in which it went on after an epoch that was trained here."""
+def on_arm64(here: Path, fresh: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Where arm64 ran all stages, where it went on after an epoch that was trained here, where it trained natively."""
     whole, begun = fresh("arm64"), shutil.copytree(here, tmp_path_factory.mktemp("begun") / "project")
+    last = native(here, tmp_path_factory.mktemp("native") / "project")
     shutil.rmtree(begun / ".train_cache")
     compute(change(begun, epochs=1), HERE, "train")
     assert checkpoint(begun) != checkpoint(here)
     change(begun, epochs=SETTINGS["epochs"])
-    assert "training goes on after epoch 1 of 2" in compute(whole, shlex.split(ARM64), *STAGES, begun, "train")
-    return whole, begun
+    told = compute(whole, shlex.split(ARM64), *STAGES, begun, "train", last, "train")
+    assert "training goes on after epoch 1 of 2" in told
+    return [whole, begun, last]
 
 
 def same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
@@ -104,19 +111,26 @@ def test_another_x86_64_gives_the_same_files(model: str, here: Path, fresh: Call
 
 
 @needs_arm64
-def test_arm64_gives_the_same_files(here: Path, on_arm64: tuple[Path, Path]) -> None:
+def test_arm64_gives_the_same_files(here: Path, on_arm64: list[Path]) -> None:
     same(files(on_arm64[0]), files(here))
 
 
 @needs_arm64
-def test_a_training_goes_on_on_another_processor(here: Path, on_arm64: tuple[Path, Path]) -> None:
+def test_a_training_goes_on_on_another_processor(here: Path, on_arm64: list[Path]) -> None:
     assert checkpoint(on_arm64[1]) == checkpoint(here)
 
 
 @needs_qemu
 def test_native_numerics_differ(here: Path, tmp_path: Path) -> None:
-    """The negative control: these processors do round differently."""
-    folders = [change(shutil.copytree(here, tmp_path / name), numerics="native") for name in ("here", "Nehalem")]
+    """The negative control, as the next one: these processors do round differently."""
+    folders = [native(here, tmp_path / name) for name in ("here", "Nehalem")]
     for folder, python in zip(folders, (HERE, [QEMU, "-cpu", "Nehalem", sys.executable]), strict=True):
         compute(folder, python, "train")
     assert checkpoint(folders[0]) != checkpoint(folders[1])
+
+
+@needs_arm64
+def test_native_numerics_differ_on_arm64(here: Path, on_arm64: list[Path], tmp_path: Path) -> None:
+    folder = native(here, tmp_path / "here")
+    compute(folder, HERE, "train")
+    assert checkpoint(folder) != checkpoint(on_arm64[2])
