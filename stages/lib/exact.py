@@ -82,9 +82,9 @@ def rounded(x: torch.Tensor, magic: float | torch.Tensor) -> torch.Tensor:
     return x
 
 
-def divided(x: torch.Tensor, n: Any) -> torch.Tensor:
-    """`x` / n. Of a plain number, PyTorch would take the reciprocal on a GPU, and so round twice."""
-    return x.div(n if x.device.type == "cpu" else torch.as_tensor(n, dtype=x.dtype, device=x.device))
+def divisor(n: Any, x: torch.Tensor) -> Any:
+    """What to divide `x` by: `n`, but on a GPU a tensor, as of a plain number it takes the rounded reciprocal."""
+    return n if x.device.type == "cpu" else torch.as_tensor(n, dtype=x.dtype, device=x.device)
 
 
 # The product of matrices
@@ -210,7 +210,7 @@ def dropout(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: boo
         return x
     (images,) = workers.total(torch.tensor(len(x)))
     kept = workers.share(torch.rand(int(images), *x.shape[1:]) >= p).to(x.device)
-    return divided(x * kept, 1 - p if p < 1 else 1)
+    return (x * kept).div(divisor(1 - p if p < 1 else 1, x))
 
 
 # The loss
@@ -270,8 +270,8 @@ class CrossEntropy(torch.autograd.Function):
         probabilities = Softmax(logits)
         loss, n = workers.total(probabilities.losses(labels, images).sum(), len(labels))
         differences = probabilities.nearest().scatter_(1, labels.unsqueeze(1), -1, reduce="add")
-        ctx.save_for_backward(divided(differences, n))
-        return divided(loss, n).float()
+        ctx.save_for_backward(differences.div_(divisor(n, differences)))
+        return loss.div_(divisor(n, loss)).float()
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]

@@ -99,6 +99,11 @@ def lerp_(x: torch.Tensor, end: torch.Tensor, weight: float) -> torch.Tensor:
     return ORIGINALS["add_"](x, end.sub(x).mul_(weight))
 
 
+def truediv(x: torch.Tensor, other: Any) -> torch.Tensor:
+    """x / other."""
+    return x.div(exact.divisor(other, x))
+
+
 def sqrt(x: torch.Tensor) -> torch.Tensor:
     """The float32 nearest to the square root of float32 `x`, which MKL misses by a unit in the last place in float32.
 
@@ -115,7 +120,7 @@ def item(x: torch.Tensor) -> Any:
 
 METHODS: dict[str, Callable[..., Any]] = {
     **{method.__name__: method for method in (add, add_, addcmul_, addcdiv_, lerp_, sqrt, item)},
-    "__truediv__": exact.divided,
+    "__truediv__": truediv,
 }
 ORIGINALS = {name: getattr(torch.Tensor, name) for name in METHODS}
 REPLACED = {method: ORIGINALS[name] for name, method in METHODS.items()}

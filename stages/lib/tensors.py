@@ -20,8 +20,8 @@ class Tensors(NamedTuple):
 
     def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the network takes, for the given images: (b, 784) float32 in [0, 1], and their labels (b,)."""
-        pixels = self.images.index_select(0, index).flatten(1)
-        return exact.divided(pixels, 255), self.labels.index_select(0, index)
+        pixels = self.images.index_select(0, index).flatten(1).float()
+        return pixels.div_(exact.divisor(255, pixels)), self.labels.index_select(0, index)
 
     def every(self) -> torch.Tensor:
         """The indices of all images, in order."""
