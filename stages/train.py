@@ -121,7 +121,7 @@ def trained(network: nn.Module, images: Tensors, settings: Training, contents: l
     contents: the files of images, labels and initial weights.
     """
     optimizer = optimizer_of(network, settings)
-    facts = resume.facts(settings.training(), contents, globals())
+    facts = resume.facts(settings.training(), contents)
     workers.agree({**facts, "settings": settings.training()})  # with the epochs
     key = resume.fingerprint(facts)
     history = resume.restore(key, settings.epochs, network, optimizer)

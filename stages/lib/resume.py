@@ -12,7 +12,6 @@ from contextlib import suppress
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from stages.lib import checkpoint, data, output, workers
@@ -29,35 +28,21 @@ History = list[dict[str, float | None]]  # of each epoch, what was measured
 NUMBER = "tensor number"  # no name that a parameter would have
 
 
-def facts(settings: dict[str, Any], contents: list[bytes], names: dict[str, Any]) -> dict[str, Any]:
-    """What shapes a training except its length: settings, the files it reads, and the code.
-
-    The code is that of the module whose global `names` are given, and of the project's modules that it uses.
+def facts(settings: dict[str, Any], contents: list[bytes]) -> dict[str, Any]:
+    """What shapes a training except its length: settings, the files it reads, and the code that may have a part in it.
 
     For `native` numerics also versions and processor, which round in their own ways; else a training may go on with
     others.
     """
+    code = [CODE / "train.py", *sorted(CODE.glob("lib/**/*.py"))]
     found = {
         "settings": {key: value for key, value in settings.items() if key != "epochs"},
         "data": [_sha256(content) for content in contents],
-        "code": {name: _of_code(path) for name, path in _code(names, {}).items()},
+        "code": {path.relative_to(CODE).as_posix(): _of_code(path) for path in code},
     }
     if settings["numerics"] == "native":
         found["versions"] = [sys.version, torch.__version__, np.__version__]
         found["processor"] = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
-    return found
-
-
-def _code(names: dict[str, Any], found: dict[str, Path]) -> dict[str, Path]:
-    """The files of a module, whose global names are given, and of those it uses, by their paths within the project."""
-    path = Path(names["__file__"]).resolve()
-    found[path.relative_to(CODE).as_posix()] = path
-    for value in names.values():
-        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        used = sys.modules.get(str(name))
-        file = Path(getattr(used, "__file__", None) or "").resolve()
-        if used and file.is_relative_to(CODE) and file.relative_to(CODE).as_posix() not in found:
-            _code(vars(used), found)
     return found
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
-from stages import train
 from stages.lib import resume
 
 import pytest
@@ -123,7 +122,7 @@ def test_old_states_go(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def key(folder: Path) -> Callable[..., str]:
     """The fingerprint of a training on a file that holds an a, or other content, with changed settings."""
-    return lambda content=b"a", **changes: resume.fingerprint(resume.facts(SETTINGS | changes, [content], vars(train)))
+    return lambda content=b"a", **changes: resume.fingerprint(resume.facts(SETTINGS | changes, [content]))
 
 
 def test_the_fingerprint_depends_on_settings_but_for_epochs_and_on_files(key: Callable[..., str]) -> None:
@@ -158,8 +157,8 @@ def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_lin
         shutil.copytree(resume.CODE, copy / "stages", ignore=shutil.ignore_patterns("__pycache__"))
         for path in copy.rglob("*.py"):
             path.write_bytes(change(path.read_bytes()))
-        facts = f"resume.facts({SETTINGS}, [], vars(train))"
-        code = f"from stages import train; from stages.lib import resume; print(resume.fingerprint({facts}))"
+        facts = f"resume.facts({SETTINGS}, [])"
+        code = f"from stages.lib import resume; print(resume.fingerprint({facts}))"
         return subprocess.check_output([sys.executable, "-c", code], cwd=copy, text=True)
 
     one = fingerprint("one", lambda content: content)
@@ -171,11 +170,10 @@ def test_code_that_is_changed_while_it_runs_is_still_what_was_loaded(folder: Pat
     shutil.copytree(resume.CODE, folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     code = f"""
 from pathlib import Path
-from stages import train
 from stages.lib import resume
-facts = [resume.facts({SETTINGS}, [], vars(train))]
+facts = [resume.facts({SETTINGS}, [])]
 Path("stages/lib/model.py").write_text("# changed")
-facts.append(resume.facts({SETTINGS}, [], vars(train)))
+facts.append(resume.facts({SETTINGS}, []))
 assert facts[0]["code"]["lib/model.py"] == facts[1]["code"]["lib/model.py"]
 """
     subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
