@@ -9,12 +9,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, drawing, exact, model, numerics, output, params, plot, tables, tensors
+from stages.lib import checkpoint, data, drawing, model, numerics, output, params, plot, tables, tensors
 from stages.lib.errors import PipelineError
 from stages.lib.tensors import Tensors
 
 import numpy as np
 import pandas
+import samebits
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
@@ -37,7 +38,7 @@ def predict(network: nn.Module, images: Tensors, arithmetic: numerics.Arithmetic
 
 def predictions(logits: torch.Tensor, labels: torch.Tensor) -> pandas.DataFrame:
     """One row per image: index, actual, predicted, and the probability of the predicted class."""
-    probability, predicted = exact.softmax(logits).max(1)
+    probability, predicted = samebits.probabilities(logits).max(1)
     return pandas.DataFrame(
         {"index": range(len(labels)), "actual": labels, "predicted": predicted, "probability": probability.double()}
     )
@@ -189,7 +190,7 @@ def main() -> None:
     loss = tables.read("plots/loss.csv", ["epoch", "train_loss"])
     published = tables.read(PUBLISHED, ["epoch", "fresh", "continued"]) if PUBLISHED.exists() else None
 
-    arithmetic = numerics.arithmetic(settings.numerics, "cpu", images=len(test.labels))
+    arithmetic = numerics.arithmetic(settings.numerics, "cpu")
     logits = predict(network, test, arithmetic)
     with arithmetic:
         test_loss = functional.cross_entropy(logits, test.labels).item()

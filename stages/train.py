@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.lib import checkpoint, data, model, numerics, output, params, resume, tensors, workers
+from stages.lib import checkpoint, data, model, numerics, output, params, resume, tensors
 from stages.lib.errors import PipelineError
 from stages.lib.params import Training
 from stages.lib.resume import History
@@ -16,6 +16,7 @@ from stages.lib.tensors import Tensors
 
 import pandas
 import torch
+from samebits import NotExactError, WorkersError, workers
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -24,6 +25,7 @@ INITIAL = Path("models/initial.safetensors")
 # Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
 # its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.
 DIVERGED = 100.0
+SAME = "all must have the same commit checked out, the same params.yaml and the results of `dvc repro download build`"
 
 
 def optimizer_of(network: nn.Module, settings: Training) -> torch.optim.Optimizer:
@@ -45,18 +47,18 @@ def train_epoch(
     """
     network.train()
     loss_sum = 0.0
-    for step, batch in enumerate(batches, start=1):
-        images, labels = training.batch(workers.share(batch))  # (b, 784), (b,)
-        with arithmetic:
+    with arithmetic:
+        for step, batch in enumerate(batches, start=1):
+            images, labels = training.batch(workers.share(batch))  # (b, 784), (b,)
             logits = network(images)  # (b, 10)
             loss = functional.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        value = loss.item()
-        if not value < DIVERGED:  # NaN, too, is not
-            raise diverged(value, step, optimizer.param_groups[0]["lr"])
-        loss_sum += value * len(batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            value = loss.item()
+            if not value < DIVERGED:  # NaN, too, is not
+                raise diverged(value, step, optimizer.param_groups[0]["lr"])
+            loss_sum += value * len(batch)
     return loss_sum / sum(map(len, batches))
 
 
@@ -69,14 +71,14 @@ def diverged(loss: float, step: int, lr: float) -> PipelineError:
 
 
 @torch.no_grad()
-def validate(network: nn.Module, settings: Training, validation: Tensors) -> dict[str, float | None]:
+def validate(network: nn.Module, arithmetic: numerics.Arithmetic, validation: Tensors) -> dict[str, float | None]:
     """Mean loss in nats and accuracy on images that are not trained on; None if there are none."""
     n = len(validation.labels)
     if n == 0:
         return {"validation_loss": None, "validation_accuracy": None}
     network.eval()
-    images, labels = validation.batch(workers.share(validation.every()))
-    with numerics.arithmetic(settings.numerics, settings.device, images=n):
+    with arithmetic:
+        images, labels = validation.batch(workers.share(validation.every()))
         logits = network(images)
         loss = functional.cross_entropy(logits, labels)
     (correct,) = workers.total((logits.argmax(1) == labels).sum())
@@ -89,13 +91,12 @@ def fit(
     """Train for the epochs after the first `done`; gives the losses after each. The last images only validate."""
     n = settings.training_images(len(images.labels))
     training, validation = (Tensors(*parts) for parts in zip(*(part.tensor_split([n]) for part in images), strict=True))
-    arithmetic = numerics.arithmetic(settings.numerics, settings.device, images=settings.batch_size)
-    with arithmetic.steps():
-        for epoch in range(done + 1, settings.epochs + 1):
-            order = tensors.shuffled(n, settings.seed, epoch).to(images.labels.device)
-            torch.manual_seed(tensors.drawn_seed(settings.seed, epoch))  # of layers that draw numbers, as dropout does
-            loss = train_epoch(network, optimizer, arithmetic, training, order.split(settings.batch_size))
-            yield {"train_loss": loss, **validate(network, settings, validation)}
+    arithmetic = numerics.arithmetic(settings.numerics, settings.device)
+    for epoch in range(done + 1, settings.epochs + 1):
+        order = tensors.shuffled(n, settings.seed, epoch).to(images.labels.device)
+        torch.manual_seed(tensors.drawn_seed(settings.seed, epoch))  # of layers that draw numbers, as dropout does
+        loss = train_epoch(network, optimizer, arithmetic, training, order.split(settings.batch_size))
+        yield {"train_loss": loss, **validate(network, arithmetic, validation)}
 
 
 def available(device: str, *, shared: bool = False) -> torch.device:
@@ -122,7 +123,7 @@ def trained(network: nn.Module, images: Tensors, settings: Training, contents: l
     """
     optimizer = optimizer_of(network, settings)
     facts = resume.facts(settings.training(), contents)
-    workers.agree({**facts, "settings": settings.training()})  # with the epochs
+    workers.agree({**facts, "settings": settings.training()}, SAME)  # with the epochs
     key = resume.fingerprint(facts)
     history = resume.restore(key, settings.epochs, network, optimizer)
     yield history
@@ -144,7 +145,7 @@ def told(history: History, epochs: int) -> str:
 
 
 def main() -> None:
-    with workers.joined():
+    with workers.joined((PipelineError, NotExactError, WorkersError)):
         settings = params.load()
         device = available(settings.device)
         network = model.empty(settings.model, settings.hidden_units)

@@ -9,8 +9,8 @@ import time
 from typing import Any
 
 from stages import evaluate, train
-from stages.lib import checkpoint, data, model, numerics, output, plot, tensors, workers
-from stages.lib.errors import PipelineError, SilentError
+from stages.lib import checkpoint, data, model, numerics, output, plot, tensors
+from stages.lib.errors import PipelineError
 from stages.lib.params import Params
 from stages.lib.resume import History
 from stages.lib.tensors import Tensors
@@ -18,6 +18,7 @@ from sweep import answer, comparison, grid
 
 import pandas
 import torch
+from samebits import NotExactError, WorkersError, workers
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -76,9 +77,7 @@ def fit_own(jobs: list[Params], varied: list[str], images: Tensors, files: list[
     while (number := workers.counted("jobs") - 1) < len(jobs):
         try:
             own[number] = fit(jobs[number], images, files, progress)
-        except SilentError:
-            raise
-        except PipelineError as error:
+        except (PipelineError, NotExactError) as error:
             name = answer.name(jobs[number].model_dump(), [*varied, "seed"])
             raise PipelineError(f"{name} of the sweep: {error}") from None
     progress.wait()
@@ -87,7 +86,7 @@ def fit_own(jobs: list[Params], varied: list[str], images: Tensors, files: list[
 
 def score(network: nn.Module, images: Tensors, settings: Params) -> tuple[float, float]:
     """Accuracy and loss of a model on the test images, as the evaluate stage has them."""
-    arithmetic = numerics.arithmetic(settings.numerics, "cpu", images=len(images.labels))
+    arithmetic = numerics.arithmetic(settings.numerics, "cpu")
     with workers.alone():
         logits = evaluate.predict(network.cpu(), images, arithmetic)
         with arithmetic:
@@ -134,7 +133,7 @@ def write(table: pandas.DataFrame, varied: list[str], tested: dict[str, Any]) ->
 
 
 def main() -> None:
-    with workers.joined():
+    with workers.joined((PipelineError, NotExactError, WorkersError)):
         candidates, settings = grid.load()
         jobs, seeds, varied = [job for of_seeds in settings for job in of_seeds], len(settings[0]), [*candidates[0]]
         images = tensors.to_tensors(data.load_train(jobs[0].dataset), train.available(jobs[0].device, shared=True))

@@ -8,17 +8,19 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 
 from stages import evaluate
-from stages.lib import checkpoint, data, drawing, exact, model, numerics, params, tensors
+from stages.lib import checkpoint, data, drawing, model, params, tensors
 from tests.browser import Browser, needs_chromium
 from tools import photo
 
 import numpy as np
 import pandas
 import pytest
+import samebits
 import torch
+from samebits import grid
 from torch import nn
 
-EXACT = numerics.Exact(images=1_000)
+EXACT = samebits.exact()
 # The strokes of a digit, in fractions of the paper
 THREE = [[(0.3, 0.2), (0.45, 0.15), (0.6, 0.2), (0.65, 0.3), (0.55, 0.45), (0.42, 0.48), (0.56, 0.5), (0.68, 0.6),
           (0.65, 0.75), (0.5, 0.85), (0.3, 0.8)]]  # fmt: skip
@@ -78,7 +80,7 @@ def odd_images() -> torch.Tensor:
 def expected(network: nn.Module, images: torch.Tensor) -> list[list[float]]:
     with torch.no_grad(), EXACT:
         logits = network(images.flatten(1).float().div_(255))
-    return exact.softmax(logits).tolist()
+    return samebits.probabilities(logits).tolist()
 
 
 def computed(browser: Browser, images: torch.Tensor) -> list[list[float]]:
@@ -176,9 +178,9 @@ def test_a_weight_changed_in_its_last_bit_gives_other_probabilities(
     linear = [part for part in drawing.chain(network) if isinstance(part, nn.Linear)][layer]
     own = linear.weight.data.clone()
     other = torch.nextafter(own, torch.tensor(torch.inf))
-    bits = exact.factor_bits(linear.in_features)
+    bits = grid.factor_bits(linear.in_features)
     # Not one of those whose last bit the grid rounds away; of these, one that sees much ink
-    changed = exact.on_grid(own, bits).ne(exact.on_grid(other, bits))
+    changed = grid.on_grid(own, bits).ne(grid.on_grid(other, bits))
     seen = test_images.images.float().mean(0).flatten() if layer == 0 else torch.ones(linear.in_features)
     place = divmod(int((changed * seen).argmax()), linear.in_features)
     linear.weight.data[place] = other[place]
@@ -360,7 +362,7 @@ def test_of_a_network_that_it_can_not_compute_it_says_so(
 def test_natively_trained_networks_are_drawn_on_too(
     small: Path, network: nn.Module, test_images: tensors.Tensors, run_stages: Callable[..., None]
 ) -> None:
-    native = numerics.Native()
+    native = samebits.native()
     page = evaluate.drawing_page(network, test_images, evaluate.predict(network, test_images, native), native)
     assert page == (small / "plots/draw.html").read_text(encoding="utf-8")
 

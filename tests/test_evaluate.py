@@ -52,7 +52,7 @@ def test_predictions_name_the_likeliest_class_and_its_probability() -> None:
 
 def test_every_image_is_predicted_once_and_in_order() -> None:
     images = tensors.Tensors(torch.arange(0, 255, 51, dtype=torch.uint8).reshape(5, 1, 1), torch.zeros(5))
-    logits = evaluate.predict(torch.nn.Identity(), images, numerics.arithmetic("exact", "cpu", images=5))
+    logits = evaluate.predict(torch.nn.Identity(), images, numerics.arithmetic("exact", "cpu"))
     assert logits.flatten().tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
 
 
@@ -61,7 +61,7 @@ def test_no_result_depends_on_how_the_images_are_cut(small: Path, monkeypatch: p
     network = model.empty("sequential", 7)
     checkpoint.load("models/checkpoint.safetensors", network, {})
     images = tensors.to_tensors(data.load_test("digits"))
-    arithmetic = numerics.arithmetic("exact", "cpu", images=297)
+    arithmetic = numerics.arithmetic("exact", "cpu")
     whole = evaluate.predict(network, images, arithmetic)
     monkeypatch.setattr(evaluate, "AT_ONCE", 4)
     assert torch.equal(evaluate.predict(network, images, arithmetic), whole)

@@ -11,10 +11,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^\$ (.*?) +#", README.split("**Make it yours.**")[1], re.MULTILINE)
 ONE_WAY = '''"""The network, written in one way."""
 
-import math
-
 from stages.lib.errors import PipelineError
 
+import samebits
 import torch
 from torch import nn
 

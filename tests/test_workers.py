@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 def clone(small: Path, folder: Path, **settings: object) -> Path:
     """A copy of the stages, with data and initial weights, and other settings where they are given."""
     shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "samebits", folder / "samebits", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(small / "data", folder / "data")
     (folder / "models").mkdir()
     shutil.copy(small / "models/initial.safetensors", folder / "models")

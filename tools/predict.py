@@ -6,11 +6,12 @@ network saw.
 
 import sys
 
-from stages.lib import checkpoint, exact, model, numerics, params, plot
+from stages.lib import checkpoint, model, numerics, params, plot
 from stages.lib.errors import PipelineError
 from tools import photo
 
 import numpy as np
+import samebits
 import torch
 
 BAR = 40  # characters for a probability of 1
@@ -22,9 +23,9 @@ def probabilities(image: np.ndarray) -> torch.Tensor:
     network = model.empty(settings.model, settings.hidden_units)
     checkpoint.load("models/checkpoint.safetensors", network, settings.network())
     network.eval()
-    with torch.no_grad(), numerics.arithmetic(settings.numerics, "cpu", images=1):
+    with torch.no_grad(), numerics.arithmetic(settings.numerics, "cpu"):
         logits = network(torch.from_numpy(image).reshape(1, model.INPUTS))
-    return exact.softmax(logits)[0]
+    return samebits.probabilities(logits)[0]
 
 
 def bars(values: torch.Tensor) -> str:

@@ -3,11 +3,11 @@
 All four compute the same function; what differs is how they read and what their parameters are called.
 """
 
-import math
 from collections import OrderedDict
 
 from stages.lib.errors import PipelineError
 
+import samebits
 import torch
 from torch import nn
 from torch.nn import functional
@@ -80,20 +80,11 @@ def empty(name: str, hidden_units: int) -> nn.Module:
 
 
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw all parameters, layer by layer, weight before bias, from the distributions of nn.Linear.
+    """Draw all parameters, layer by layer, weight before bias, as the layers' own documentation says.
 
-    Both are uniform within 1 / sqrt(inputs) of 0 (torch.nn.Linear.reset_parameters); here they come from `generator`,
-    which draws whole multiples of 2**-24 from 0 to 1, and are scaled by one operation at a time. Raises PipelineError
-    for parameters of other layers, which would not depend on the seed.
+    Raises PipelineError for parameters of none of PyTorch's layers, which would not depend on the seed.
     """
-    for layer in network.modules():
-        own = dict(layer.named_parameters(recurse=False))
-        if not own:
-            continue
-        if not isinstance(layer, nn.Linear):
-            name = type(layer).__name__
-            raise PipelineError(f"no initial values for {', '.join(own)} of {name}; draw them in stages/lib/model.py")
-        bound = 1 / math.sqrt(layer.in_features)
-        for parameter in own.values():
-            drawn = torch.rand(parameter.shape, generator=generator)
-            parameter.data = drawn.mul_(2 * bound).sub_(bound)
+    try:
+        samebits.initialize(network, generator)
+    except ValueError as error:
+        raise PipelineError(f"{error}; draw them in stages/lib/model.py") from None

@@ -14,14 +14,17 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, output, workers
+from stages.lib import checkpoint, data, output
 from stages.lib.errors import PipelineError
 
 import numpy as np
+import samebits
 import torch
+from samebits import workers
 from torch import nn
 
-CODE = Path(__file__).parent.parent
+STAGES, SAMEBITS = Path(__file__).parent.parent, Path(samebits.__file__).parent
+CODE = (STAGES, "train.py"), (STAGES, "lib/**/*.py"), (SAMEBITS, "*.py")
 FOLDER = Path(".train_cache")
 KEPT = 10**9  # bytes of states in all; the oldest go
 History = list[dict[str, float | None]]  # of each epoch, what was measured
@@ -34,11 +37,11 @@ def facts(settings: dict[str, Any], contents: list[bytes]) -> dict[str, Any]:
     For `native` numerics also versions and processor, which round in their own ways; else a training may go on with
     others.
     """
-    code = [CODE / "train.py", *sorted(CODE.glob("lib/**/*.py"))]
+    code = [(folder.parent, path) for folder, pattern in CODE for path in sorted(folder.glob(pattern))]
     found = {
         "settings": {key: value for key, value in settings.items() if key != "epochs"},
         "data": [_sha256(content) for content in contents],
-        "code": {path.relative_to(CODE).as_posix(): _of_code(path) for path in code},
+        "code": {path.relative_to(parent).as_posix(): _of_code(path) for parent, path in code},
     }
     if settings["numerics"] == "native":
         found["versions"] = [sys.version, torch.__version__, np.__version__]

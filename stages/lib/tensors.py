@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from stages.lib import exact
 from stages.lib.data import Split
 
 import numpy as np
@@ -21,7 +20,7 @@ class Tensors(NamedTuple):
     def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the network takes, for the given images: (b, 784) float32 in [0, 1], and their labels (b,)."""
         pixels = self.images.index_select(0, index).flatten(1).float()
-        return pixels.div_(exact.divisor(255, pixels)), self.labels.index_select(0, index)
+        return pixels.div_(255), self.labels.index_select(0, index)
 
     def every(self) -> torch.Tensor:
         """The indices of all images, in order."""

@@ -13,8 +13,8 @@ def test_the_global_generator_is_left_alone() -> None:
 
 
 def test_what_would_not_depend_on_the_seed_is_refused() -> None:
-    network = nn.Sequential(nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 2, 28), nn.Flatten(), nn.Linear(2, 10))
-    with pytest.raises(PipelineError, match="no initial values for weight, bias of Conv2d"):
+    network = nn.Sequential(nn.Linear(784, 2), nn.Bilinear(2, 2, 10))
+    with pytest.raises(PipelineError, match=r"no initial values for 1.weight, 1.bias of Bilinear; draw them in"):
         model.initialize(network, torch.Generator())
 
 

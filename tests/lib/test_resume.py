@@ -151,10 +151,15 @@ def test_only_native_numerics_depend_on_versions_and_processor(
     assert key(numerics="native") != native
 
 
+def copy_code(folder: Path) -> None:
+    for code in (resume.STAGES, resume.SAMEBITS):
+        shutil.copytree(code, folder / code.name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+
+
 def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_line_ends(folder: Path) -> None:
     def fingerprint(name: str, change: Callable[[bytes], bytes]) -> str:
         copy = folder / name
-        shutil.copytree(resume.CODE, copy / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        copy_code(copy)
         for path in copy.rglob("*.py"):
             path.write_bytes(change(path.read_bytes()))
         facts = f"resume.facts({SETTINGS}, [])"
@@ -167,13 +172,13 @@ def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_lin
 
 
 def test_code_that_is_changed_while_it_runs_is_still_what_was_loaded(folder: Path) -> None:
-    shutil.copytree(resume.CODE, folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_code(folder)
     code = f"""
 from pathlib import Path
 from stages.lib import resume
 facts = [resume.facts({SETTINGS}, [])]
 Path("stages/lib/model.py").write_text("# changed")
 facts.append(resume.facts({SETTINGS}, []))
-assert facts[0]["code"]["lib/model.py"] == facts[1]["code"]["lib/model.py"]
+assert facts[0]["code"]["stages/lib/model.py"] == facts[1]["code"]["stages/lib/model.py"]
 """
     subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)

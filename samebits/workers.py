@@ -6,6 +6,7 @@ matrix, sums, and the state from which they go on. Exact sums don't depend on wh
 
 import math
 import os
+import sys
 import time
 import uuid
 from collections import Counter
@@ -14,22 +15,23 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from stages.lib.errors import PipelineError, SilentError, short, tell
-
 import torch
 import torch.distributed as dist
+from samebits.errors import NotExactError, WorkersError, refusal
 
 TIMEOUT = timedelta(minutes=5)  # after which a worker that the others wait for counts as lost
 _store: dist.Store | None = None  # what the workers share
 _alone = False
+_images = 1, 1  # of the batch that was shared last: this worker's, and all
 _counts: Counter[str] = Counter()  # of a single process
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def joined(told: type[Exception] | tuple[type[Exception], ...] = (NotExactError, WorkersError)) -> Iterator[None]:
     """Work together with the others if torchrun has started this process, else alone.
 
-    An error that all workers run into is told by the first of them only, also if torchrun starts them all again.
+    An error that all workers run into is told by the first of them only, also if torchrun starts them all again: by
+    sys.excepthook. `told` are the errors that a user can mend; others keep their tracebacks.
     """
     global _store
     if "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -41,28 +43,26 @@ def joined() -> Iterator[None]:
     try:
         yield
         meet("end")  # who leaves earlier closes the connections on which others still receive
-    except SilentError:
-        raise
-    except PipelineError as error:
+    except told as error:
         if _together(of_all_attempts.add, f"told {error}", 1) == 1:
             of_all_attempts.add("told", 1)
-            tell(error)  # now, as the first to end makes torchrun end the others
-        raise SilentError from None
+            sys.excepthook(type(error), error, error.__traceback__)  # now, as the first to end makes torchrun end all
+        raise SystemExit(1) from None
     finally:
         _store = None
         dist.destroy_process_group()
 
 
 def _connected(of_all_attempts: dist.Store, rank: int, workers: int) -> dist.Store:
-    """The store of these processes, once all of them are connected; raises PipelineError if they can't be."""
+    """The store of these processes, once all of them are connected; raises WorkersError if they can't be."""
     store = _own(of_all_attempts, rank, workers)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # by where a tensor lies
     try:
         dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=workers)
     except RuntimeError as error:
         if of_all_attempts.add("told", 0) > 0:  # one that found something wrong is gone already
-            raise SilentError from None
-        raise PipelineError(f"the workers can't connect: {short(error, 200)}; start all of them again") from None
+            raise SystemExit(1) from None
+        raise WorkersError(f"the workers can't connect: {str(error)[:200]}; start all of them again") from None
     return store
 
 
@@ -81,7 +81,7 @@ def _own(store: dist.Store, rank: int, workers: int) -> dist.Store:
     deadline = time.monotonic() + TIMEOUT.total_seconds()
     while (found := 1 + store.add(own, 0)) < workers:
         if time.monotonic() > deadline:
-            raise PipelineError(f"expected {workers} workers, found {found} within {TIMEOUT}; start all of them again")
+            raise WorkersError(f"expected {workers} workers, found {found} within {TIMEOUT}; start all of them again")
         for key in (f"asks {other}" for other in range(1, workers)):
             if store.check([key]):  # by an earlier one, perhaps, so it is answered again until all are here
                 store.set(store.get(key).decode(), own)
@@ -101,7 +101,7 @@ def alone() -> Iterator[None]:
 
 
 def _is_alone() -> bool:
-    return _store is None or _alone
+    return _store is None or _alone or dist.get_world_size() == 1
 
 
 def size() -> int:
@@ -140,17 +140,70 @@ def meet(name: str) -> None:
 
 
 def share(batch: torch.Tensor) -> torch.Tensor:
-    """This worker's part of the indices of a batch; it is empty if there are more workers than images."""
-    return batch if _is_alone() else batch.tensor_split(size())[rank()]
+    """This worker's part of a batch (n, ...): of its images, or of their indices, or of numbers drawn for each.
+
+    It is empty if there are more workers than images. What is computed from it is known to be of these images, all
+    else to be the same for all workers. It also says how many images the batch has, in all.
+    """
+    global _images
+    if _is_alone():
+        return batch
+    own = batch.tensor_split(size())[rank()]
+    _images = len(own), len(batch)
+    return of_images(own)
+
+
+def of_images(value: Any, dimension: int = 0) -> Any:
+    """`value`, a tensor or several, marked as computed from this worker's images, which are that dimension."""
+    if isinstance(value, torch.Tensor):
+        value.of_images = dimension  # type: ignore[attr-defined]
+    elif isinstance(value, list | tuple):
+        for part in value:
+            of_images(part, dimension)
+    return value
+
+
+def is_of_images(x: Any) -> bool:
+    """Whether a tensor is this worker's part of what all workers have; never if there is one worker.
+
+    Raises NotExactError if the images are not its first dimension.
+    """
+    dimension = None if _is_alone() else getattr(x, "of_images", None)
+    if dimension:
+        raise refusal("several workers", f"the images of a tensor are its dimension {dimension}; make them the first")
+    return dimension == 0
+
+
+def are_sizes_of_images(sizes: torch.Size) -> bool:
+    """Whether a shape begins with the number of this worker's images, and there are others."""
+    return not _is_alone() and len(sizes) > 0 and sizes[0] == _images[0]
+
+
+def rows(own: int) -> int:
+    """How many rows all workers have, where this one has `own`, the same number for each of its images."""
+    if _is_alone():
+        return own
+    images, total = _images
+    each = own // images if images else 0
+    if total < size():  # some have no images, and can't tell
+        each = int(largest(each))
+    if own != each * images:
+        raise WorkersError(f"expected the same number of rows for each of {images} images, found {own} in all")
+    return each * total
 
 
 def largest(value: float) -> float:
     """The largest value of all workers; infinity if one of them is NaN."""
+    return value if _is_alone() else largest_of(torch.tensor(value, dtype=torch.float64)).item()
+
+
+def largest_of(values: torch.Tensor) -> torch.Tensor:
+    """The largest of all workers, number by number; infinity where one of them is NaN."""
     if _is_alone():
-        return value
-    shared = torch.tensor(math.inf if math.isnan(value) else value, dtype=torch.float64)
+        return values
+    shared = values.nan_to_num(math.inf, math.inf, -math.inf)
     _together(dist.all_reduce, shared, dist.ReduceOp.MAX)
-    return shared.item()
+    return shared
 
 
 def total(*values: Any) -> tuple[Any, ...]:
@@ -183,20 +236,17 @@ def sent(value: Any, source: int) -> Any:
     return values[0]
 
 
-def agree(facts: dict[str, Any]) -> None:
-    """Raise PipelineError, naming the facts, unless all workers have the same."""
+def agree(facts: dict[str, Any], advice: str) -> None:
+    """Raise WorkersError, naming the facts, and with what to do, unless all workers have the same."""
     others = gathered(facts)
     different = [name for name in facts if any(other.get(name) != facts[name] for other in others)]
     if different:
-        raise PipelineError(
-            f"the workers differ in their {' and '.join(different)}; all must have the same commit checked out, "
-            "the same params.yaml and the results of `dvc repro download build`"
-        )
+        raise WorkersError(f"the workers differ in their {' and '.join(different)}; {advice}")
 
 
 def _together(operation: Any, *arguments: Any) -> Any:
-    """What the operation returns; raises SilentError if another worker is gone: it, or torchrun, has said why."""
+    """What the operation returns; ends the process if another worker is gone: it, or torchrun, has said why."""
     try:
         return operation(*arguments)
     except (RuntimeError, dist.DistError):
-        raise SilentError from None
+        raise SystemExit(1) from None

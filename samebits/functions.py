@@ -1,0 +1,172 @@
+"""Functions of one number: the library's in float64, of which the first half of the bits is kept.
+
+A library's exp is off by a few units in the last place of a float64, on each machine in another way. Rounding to
+float32 nearly always hides that. Where it does not, Python's `decimal` says how to round: the test of Ziv (1991, ACM
+Transactions on Mathematical Software 17).
+"""
+
+import math
+from collections.abc import Callable
+from decimal import Decimal, localcontext
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn import functional
+
+# How far the library's value may be from the true one, relative to it: 128 units in the last place of a float64. For
+# each function below, and what is made of two of them, libraries promise 4 or less.
+ERROR = 2.0**-45
+DIGITS = 40  # of decimal
+Index = tuple[int, ...]  # of an element
+
+
+def settled(
+    low: torch.Tensor,
+    high: torch.Tensor,
+    round_: Callable[[torch.Tensor], torch.Tensor],
+    true_value: Callable[[Index], Decimal],
+) -> torch.Tensor:
+    """What `round_` makes, perhaps in place, of the true values, which lie from `low` to `high`, both float64.
+
+    Nearly always it makes the same of both, and so of what lies between. The few others, about one of 2**20 when
+    rounding to float32, are worked out anew from true_value(index). NaN stays NaN.
+    """
+    first, last = round_(low), round_(high)
+    if not torch.equal(first, last):
+        for index in map(tuple, (first.ne(last) & low.eq(low)).nonzero().tolist()):
+            with localcontext(prec=DIGITS):
+                value = float(true_value(index))
+            first[index] = round_(low.new_tensor(value))
+    return first
+
+
+def nearest(values: torch.Tensor, true_value: Callable[[Index], Decimal], error: float = ERROR) -> torch.Tensor:
+    """The float32 nearest to the true values, which float64 `values` have to within a relative `error`."""
+    return settled(values.mul(1 - error), values.mul(1 + error), torch.Tensor.float, true_value)
+
+
+# True values, to nearly 40 digits
+
+
+def series(first: Decimal, ratio: Callable[[int], Decimal]) -> Decimal:
+    """first + first * ratio(1) + first * ratio(1) * ratio(2) + ..., until nothing is added."""
+    total, term, n = first, first, 0
+    while term and term.adjusted() > total.adjusted() - 2 * DIGITS:
+        n += 1
+        term *= ratio(n)
+        total += term
+    return total
+
+
+def cosine(x: Decimal) -> Decimal:
+    """cos(x), for |x| up to 10**9, by its series in a quarter of pi at most."""
+    with localcontext(prec=DIGITS + 40):
+        turns = (x / (PI / 2)).to_integral_value()
+        r = x - turns * PI / 2
+        quarter = int(turns) % 4
+        odd = quarter % 2
+        value = series(r if odd else Decimal(1), lambda n: -r * r / ((2 * n + odd) * (2 * n + odd - 1)))
+        return -value if quarter in (1, 2) else value
+
+
+def sine(x: Decimal) -> Decimal:
+    """sin(x), as the cosine a quarter of a turn later."""
+    with localcontext(prec=DIGITS + 40):
+        return cosine(x - PI / 2)
+
+
+def error_function(x: Decimal) -> Decimal:
+    """erf(x), the integral of 2 / sqrt(pi) * exp(-t * t) from 0 to x, by its series, for |x| up to 8 or so."""
+    with localcontext(prec=2 * DIGITS):
+        terms = series(x, lambda n: 2 * x * x / (2 * n + 1))  # Abramowitz and Stegun 7.1.6: all of one sign
+        return 2 / PI.sqrt() * (-x * x).exp() * terms
+
+
+def logistic(x: Decimal) -> Decimal:
+    """1 / (1 + exp(-x))."""
+    return 1 / (1 + (-x).exp())
+
+
+def log_1_plus(x: Decimal) -> Decimal:
+    """ln(1 + x), also where x is far below the last digit of 1."""
+    return x - x * x / 2 if x.adjusted() < -DIGITS // 2 else (1 + x).ln()
+
+
+def exp_minus_1(x: Decimal) -> Decimal:
+    """exp(x) - 1, also where exp(x) is nearly 1."""
+    return series(x, lambda n: x / (n + 1)) if abs(x) < 1 else x.exp() - 1
+
+
+with localcontext(prec=DIGITS + 60):  # Machin's formula, 1706
+    ARCTANGENTS = [series(1 / Decimal(q), lambda n, q=q: Decimal(1 - 2 * n) / ((2 * n + 1) * q * q)) for q in (5, 239)]  # type: ignore[misc]
+    PI = 16 * ARCTANGENTS[0] - 4 * ARCTANGENTS[1]
+
+
+class Formula(NamedTuple):
+    """A function: the library's in float64, its true value, and the gradient from (gradient, x, y), all float32."""
+
+    library: Callable[[torch.Tensor], torch.Tensor]
+    true_value: Callable[[Decimal], Decimal]
+    gradient: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+FORMULAS = {
+    "exp": Formula(torch.exp, Decimal.exp, lambda g, x, y: g * y),
+    "expm1": Formula(torch.expm1, exp_minus_1, lambda g, x, y: (y + 1).mul_(g)),
+    "log": Formula(torch.log, Decimal.ln, lambda g, x, y: g / x),
+    "log1p": Formula(torch.log1p, log_1_plus, lambda g, x, y: g / (x + 1)),
+    "sqrt": Formula(torch.sqrt, Decimal.sqrt, lambda g, x, y: g / (y * 2)),
+    "rsqrt": Formula(lambda x: 1 / torch.sqrt(x), lambda x: 1 / x.sqrt(), lambda g, x, y: g / (x * -2) * y),
+    "sigmoid": Formula(torch.sigmoid, logistic, lambda g, x, s: (1 - s).mul_(s).mul_(g)),
+    "tanh": Formula(torch.tanh, lambda x: (e := exp_minus_1(2 * x)) / (e + 2), lambda g, x, t: (1 - t * t).mul_(g)),
+    "erf": Formula(torch.erf, error_function, lambda g, x, y: apply("exp", -x * x).mul_(2 / math.sqrt(math.pi)) * g),
+    "softplus": Formula(
+        lambda x: functional.softplus(x, threshold=50),
+        lambda x: log_1_plus(x.exp()),
+        lambda g, x, y: apply("sigmoid", x).mul_(g),
+    ),
+    "sin": Formula(torch.sin, sine, lambda g, x, y: apply("cos", x).mul_(g)),
+    "cos": Formula(torch.cos, cosine, lambda g, x, y: apply("sin", x).mul_(g).neg_()),
+}
+
+
+def apply(name: str, x: torch.Tensor) -> torch.Tensor:
+    """The float32 nearest to a function of FORMULAS of each number of float32 `x`, of any shape."""
+    formula = FORMULAS[name]
+    return nearest(formula.library(x.double()), lambda index: formula.true_value(Decimal(x[index].item())))
+
+
+class OfOneNumber(torch.autograd.Function):
+    """As `apply`, with the gradient that the formula names."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, name: str) -> torch.Tensor:
+        """The values."""
+        y = apply(name, x)
+        ctx.name = name
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+        """By the formula."""
+        return FORMULAS[ctx.name].gradient(gradient, *ctx.saved_tensors), None
+
+
+# Python's own floats
+
+
+@lru_cache(maxsize=1_000)
+def power(base: float, exponent: float) -> float:
+    """The float nearest to base**exponent, which systems' libraries miss in the last digit, each in its own way."""
+    if not base or not math.isfinite(base) or not math.isfinite(exponent):
+        return base**exponent
+    with localcontext(prec=DIGITS):
+        return float(Decimal(base) ** Decimal(exponent))
+
+
+@lru_cache(maxsize=1_000)
+def cos(x: float) -> float:
+    """The float nearest to cos(x)."""
+    return float(cosine(Decimal(x)))

@@ -1,0 +1,100 @@
+"""Initial weights: drawn from a seed, layer by layer, the same bits everywhere.
+
+PyTorch's own draws round as the machine does: uniform_(-a, a) multiplies and adds in one expression, normal_ takes
+logarithms and cosines of vectors. Here a generator draws whole multiples of 2**-24, and each operation is rounded once.
+"""
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import torch
+from samebits.functions import nearest
+from torch import Tensor, nn
+
+
+def uniform(shape: torch.Size | tuple[int, ...], bound: float, generator: torch.Generator) -> Tensor:
+    """float32 numbers, evenly between -bound and bound."""
+    return torch.rand(shape, generator=generator).mul_(2 * bound).sub_(bound)
+
+
+def normal(shape: torch.Size | tuple[int, ...], deviation: float, generator: torch.Generator) -> Tensor:
+    """float32 numbers of a normal distribution around 0, by the polar method of Marsaglia and Bray (1964).
+
+    Of a point u, v in the unit circle, at the squared distance s, u * sqrt(-2 * ln(s) / s) is normally distributed.
+    """
+    count, found = math.prod(shape), torch.empty(0)
+    while len(found) < count:
+        u, v = torch.rand(2, 2 * count + 8, generator=generator, dtype=torch.float32).double() * 2 - 1
+        s = u * u + v * v  # exact, as are u and v: they have 24 bits
+        u, s = (x[(s > 0) & (s < 1)] for x in (u, s))
+        values = u * torch.sqrt(-2 * s.log() / s)
+        points = list(zip(u.tolist(), s.tolist(), strict=True))
+        found = torch.cat([found, nearest(values, lambda index, points=points: polar(*points[index[0]]))])  # type: ignore[misc]
+    return found[:count].mul_(deviation).view(shape)
+
+
+def polar(u: float, s: float) -> Decimal:
+    """u * sqrt(-2 * ln(s) / s)."""
+    return Decimal(u) * (-2 * Decimal(s).ln() / Decimal(s)).sqrt()
+
+
+def of_fan_in(layer: nn.Module, generator: torch.Generator) -> None:
+    """Linear layers and convolutions: evenly within 1 / sqrt(numbers that an output is a sum of), weight, then bias."""
+    bound = 1 / math.sqrt(layer.weight[0].numel())  # type: ignore[index, union-attr, operator]
+    for parameter in layer.parameters(recurse=False):
+        parameter.data = uniform(parameter.shape, bound, generator)
+
+
+def of_one(layer: nn.Module, generator: torch.Generator) -> None:
+    """Normalizations: they leave what they have normalized as it is."""
+    for name, parameter in layer.named_parameters(recurse=False):
+        nn.init.constant_(parameter, float(name == "weight"))
+    if hasattr(layer, "reset_running_stats"):
+        layer.reset_running_stats()  # type: ignore[operator]
+
+
+def of_embedding(layer: nn.Module, generator: torch.Generator) -> None:
+    """Normally distributed with deviation 1; 0 at padding_idx."""
+    layer.weight.data = normal(layer.weight.shape, 1.0, generator)  # type: ignore[union-attr, arg-type]
+    if layer.padding_idx is not None:
+        layer.weight.data[layer.padding_idx] = 0  # type: ignore[index, union-attr]
+
+
+def of_attention(layer: nn.Module, generator: torch.Generator) -> None:
+    """The projections evenly, as Glorot and Bengio (2010); their biases 0."""
+    for parameter in layer.parameters(recurse=False):
+        bound = math.sqrt(6 / sum(parameter.shape)) if parameter.dim() == 2 else 0.0
+        parameter.data = uniform(parameter.shape, bound, generator) if bound else torch.zeros(parameter.shape)
+
+
+LAYERS: dict[tuple[type[nn.Module], ...], Callable[[nn.Module, torch.Generator], Any]] = {
+    (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d): of_fan_in,
+    (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d): of_one,
+    (nn.RMSNorm,): of_one,
+    (nn.Embedding,): of_embedding,
+    (nn.MultiheadAttention,): of_attention,
+    (nn.PReLU,): lambda layer, generator: nn.init.constant_(layer.weight, 0.25),  # type: ignore[arg-type]
+}
+
+
+@torch.no_grad()
+def initialize(network: nn.Module, generator: torch.Generator, own: dict[str, Tensor] | None = None) -> None:
+    """Draw all parameters of a network, on the CPU, as the documentation of each layer describes them.
+
+    own: values of parameters that belong to no layer of PyTorch's, by their names in the network.
+    Raises ValueError, which names them, for others, since they would not depend on the seed.
+    """
+    own, drawn = own or {}, set()
+    for prefix, layer in network.named_modules():
+        names = {f"{prefix}.{name}".lstrip("."): value for name, value in layer.named_parameters(recurse=False)}
+        waiting = [name for name, value in names.items() if id(value) not in drawn]  # weights may be tied
+        draw = next((draw for kinds, draw in LAYERS.items() if isinstance(layer, kinds)), None)
+        if draw and waiting:
+            draw(layer, generator)
+        elif unknown := [name for name in waiting if name not in own]:
+            raise ValueError(f"no initial values for {', '.join(unknown)} of {type(layer).__name__}")
+        for name in own.keys() & names.keys():
+            names[name].copy_(own[name])
+        drawn |= {id(value) for value in names.values()}

@@ -1,0 +1,131 @@
+"""Trains a network that nobody here wrote for a few steps, and prints its losses and a hash of all its numbers."""
+
+import contextlib
+import hashlib
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import samebits
+import torch
+from torch import nn
+from torch.nn import functional
+
+SIZE = 32  # pixels of an image's side, for torchvision's networks
+
+
+class Examples(nn.Module):
+    """Of the form of PyTorch's examples/mnist, with fewer channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 8, 3)
+        self.hidden, self.output = nn.Linear(1152, 16), nn.Linear(16, 10)
+        self.quarter_off, self.half_off = nn.Dropout(0.25), nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.max_pool2d(functional.relu(self.second(functional.relu(self.first(x)))), 2)
+        x = functional.relu(self.hidden(torch.flatten(self.quarter_off(x), 1)))
+        return functional.log_softmax(self.output(self.half_off(x)), dim=1)
+
+
+class Transformer(nn.Module):
+    """Of nanoGPT's form: embeddings, a block with causal attention, the weights of the first and last layer tied."""
+
+    def __init__(self, tokens: int = 17, length: int = 8, width: int = 16, heads: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.token, self.place = nn.Embedding(tokens, width), nn.Embedding(length, width)
+        self.before, self.between, self.after = (nn.LayerNorm(width) for _ in range(3))
+        self.attention, self.projection = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.head = nn.Linear(width, tokens, bias=False)
+        self.token.weight = self.head.weight
+
+    def forward(self, index: torch.Tensor) -> torch.Tensor:
+        images, length = index.size()
+        x = functional.dropout(self.token(index) + self.place(torch.arange(length)), 0.1, self.training)
+        parts = self.attention(self.before(x)).split(x.shape[-1], dim=2)
+        q, k, v = (part.view(images, length, self.heads, -1).transpose(1, 2) for part in parts)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.projection(y.transpose(1, 2).contiguous().view(images, length, -1))
+        x = x + self.down(functional.gelu(self.up(self.between(x))))
+        return self.head(self.after(x))
+
+
+def convolutional() -> nn.Module:
+    """Of the form of RepDL's network for MNIST."""
+    layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3, 2), nn.BatchNorm2d(6), nn.ReLU()]
+    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(216, 10))
+
+
+def torchvision(name: str) -> nn.Module:
+    """One of torchvision's, as it is, for ten classes."""
+    from torchvision import models
+
+    if name == "vit":
+        return models.VisionTransformer(SIZE, 8, 2, 2, 16, 32, num_classes=10)
+    return getattr(models, name)(num_classes=10)
+
+
+def network_of(name: str) -> nn.Module:
+    """The network of that name, with exact initial weights."""
+    own = {"examples": Examples, "transformer": Transformer, "convolutional": convolutional}
+    network = own[name]() if name in own else torchvision(name)
+    draw = torch.Generator().manual_seed(5)
+    loose = ("class_token", "encoder.pos_embedding")  # of torchvision's vit
+    values = {key: samebits.normal(p.shape, 0.02, draw) for key, p in network.named_parameters() if key in loose}
+    samebits.initialize(network, draw, values)
+    return network
+
+
+def optimizer_of(name: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """What each is usually trained with."""
+    if name == "transformer":
+        return torch.optim.AdamW(parameters, lr=1e-3)
+    if name == "examples":
+        return torch.optim.Adadelta(parameters, lr=1.0)
+    if name == "convolutional":
+        return torch.optim.Adam(parameters)
+    return torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+
+def batch(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and labels."""
+    draw = torch.Generator().manual_seed(7)
+    if name == "transformer":
+        return torch.randint(17, (4, 8), generator=draw), torch.randint(17, (4, 8), generator=draw)
+    shape = (4, 1, 28, 28) if name in ("examples", "convolutional") else (4, 3, SIZE, SIZE)
+    return torch.rand(shape, generator=draw), torch.tensor([3, 1, 4, 1])
+
+
+def train(name: str, arithmetic: Any, steps: int) -> tuple[list[float], str]:
+    """The losses, and the hash of all parameters, buffers and what the network then says of the same inputs."""
+    network, (x, labels) = network_of(name), batch(name)
+    optimizer = optimizer_of(name, network.parameters())
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    losses = []
+    torch.manual_seed(3)
+    with arithmetic:
+        for _ in range(steps):
+            logits = network(x).flatten(0, -2)
+            nll = name == "examples"
+            loss = functional.nll_loss(logits, labels) if nll else functional.cross_entropy(logits, labels.flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        network.eval()
+        with torch.no_grad():
+            numbers = [*network.state_dict().values(), network(x)]
+    content = b"".join(value.contiguous().numpy().tobytes() for value in numbers)
+    return losses, hashlib.sha256(content).hexdigest()
+
+
+if __name__ == "__main__":
+    threads, arithmetic, *names = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    for each in names:
+        print(each, *train(each, samebits.exact() if arithmetic == "exact" else contextlib.nullcontext(), 2))

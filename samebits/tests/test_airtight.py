@@ -1,0 +1,216 @@
+"""Ways past the exact mode, each tried: the result is exact, or refused by name, or a limit that the README names."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import samebits
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+X = torch.rand(6, 5, generator=torch.Generator().manual_seed(1)) - 0.5
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def network() -> nn.Sequential:
+    made = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+    samebits.initialize(made, torch.Generator().manual_seed(2))
+    return made
+
+
+class Cubic(torch.autograd.Function):
+    """Somebody's own function, whose gradient is a matrix product of float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return gradient @ (x.t() @ x)
+
+
+def scripted(x: torch.Tensor) -> torch.Tensor:
+    return torch.mm(x, x.t()).sum()
+
+
+def loss_of(made: nn.Module, x: torch.Tensor = X) -> torch.Tensor:
+    return functional.cross_entropy(made(x), LABELS)
+
+
+def trained(
+    after_backward: Callable[[nn.Module], object] = lambda made: None,
+    prepare: Callable[[nn.Module], object] = lambda made: None,
+    loss: Callable[[nn.Module], torch.Tensor] = loss_of,
+    steps: int = 3,
+    make: Callable[..., torch.optim.Optimizer] = lambda w: torch.optim.SGD(w, lr=0.5),
+) -> list[torch.Tensor]:
+    """The parameters after a few steps."""
+    made = network()
+    optimizer = make(made.parameters())
+    with samebits.exact():
+        prepare(made)
+        for _ in range(steps):
+            value = loss(made)
+            optimizer.zero_grad()
+            value.backward()
+            after_backward(made)
+            optimizer.step()
+    return [parameter.detach() for parameter in made.parameters()]
+
+
+def hooked(hook: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[nn.Module], object]:
+    return lambda made: made[0].weight.register_hook(hook)  # type: ignore[index, union-attr, operator]
+
+
+def through_own_function(made: nn.Module) -> torch.Tensor:
+    return functional.mse_loss(Cubic.apply(made[0](X)), X[:, :4])  # type: ignore[index, operator]
+
+
+REFUSED: dict[str, Callable[[], object]] = {
+    "a hook on a gradient that sums": lambda: trained(prepare=hooked(lambda g: g / g.norm())),
+    "an own autograd function with a product": lambda: trained(loss=through_own_function),
+    "a compiled function of aten": lambda: trained(loss=lambda made: torch.ops.aten.mm(made[0](X), X[:4]).sum()),
+    "einsum": lambda: trained(loss=lambda made: torch.einsum("ij,kj->", made(X), made(X))),
+    "cumsum": lambda: trained(loss=lambda made: made(X).cumsum(0).sum()),
+    "product of all": lambda: trained(loss=lambda made: made(X).prod()),
+    "a recurrent layer": lambda: trained(loss=lambda made: nn.LSTM(5, 3)(X)[0].sum()),
+    "normal noise": lambda: trained(loss=lambda made: loss_of(made, X + torch.randn(6, 5))),
+    "weights drawn anew": lambda: trained(prepare=lambda made: nn.init.normal_(made[0].weight)),
+    "weights drawn evenly": lambda: trained(prepare=lambda made: nn.init.uniform_(made[0].weight, -0.3, 0.3)),
+    "gradients of gradients": lambda: trained(
+        loss=lambda made: torch.autograd.grad(loss_of(made), made[0].weight, create_graph=True)[0].sum()
+    ),
+    "float64": lambda: trained(loss=lambda made: made[0](X).double().mean()),
+    "float16": lambda: trained(loss=lambda made: made[0](X).half().sum().float()),
+    "a foreach optimizer": lambda: trained(make=lambda w: torch.optim.SGD(w, lr=0.1, foreach=True)),
+    "a fused optimizer": lambda: trained(make=lambda w: torch.optim.Adam(w, fused=True)),
+    "a product that is scaled": lambda: trained(loss=lambda made: torch.addmm(X[:, :4], X, X[:5, :4], beta=0.3).sum()),
+    "a matrix inverse": lambda: trained(loss=lambda made: torch.linalg.inv(made[0].weight[:, :4]).sum()),
+    "a Fourier transform": lambda: trained(loss=lambda made: torch.fft.rfft(made(X)).abs().sum()),
+    "another norm": lambda: trained(loss=lambda made: made[0].weight.norm(p=3)),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("way", REFUSED)
+def test_what_might_differ_is_refused_with_the_line(way: str) -> None:
+    with pytest.raises(
+        samebits.NotExactError, match=r"can't promise the same bits with .* in line \d+ of \w+\.py: "
+    ) as caught:
+        REFUSED[way]()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def step_by_hand(made: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter -= 0.1 * parameter.grad
+
+
+def averaged(made: nn.Module) -> None:
+    """An average of the weights, as exponential_moving_average and as torch.optim.swa_utils have it."""
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.lerp_(parameter * 0.5, 0.1)
+    average = torch.optim.swa_utils.AveragedModel(made)
+    average.update_parameters(made)
+    average.update_parameters(made)
+
+
+EXACT: dict[str, Callable[[], list[torch.Tensor]]] = {
+    "clipping the norm": lambda: trained(lambda made: nn.utils.clip_grad_norm_(made.parameters(), 0.1)),
+    "clipping values": lambda: trained(lambda made: nn.utils.clip_grad_value_(made.parameters(), 0.01)),
+    "a step by hand": lambda: trained(step_by_hand),
+    "averages": lambda: trained(averaged),
+    "data": lambda: trained(lambda made: made[0].weight.data.add_(made[0].weight.grad.data, alpha=-0.3)),
+    "a hook that scales": lambda: trained(prepare=hooked(lambda g: g * 0.3)),
+    "accumulated gradients": lambda: trained(loss=lambda made: loss_of(made) + loss_of(made, X * 2)),
+    "another loss": lambda: trained(
+        loss=lambda made: functional.mse_loss(made(X).softmax(1), functional.one_hot(LABELS, 3).float())
+    ),
+    "another optimizer": lambda: trained(make=lambda w: torch.optim.Adadelta(w, lr=1.0)),
+    "autocast": lambda: trained(loss=autocast),
+}  # fmt: skip
+
+
+def autocast(made: nn.Module) -> torch.Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return loss_of(made)
+
+
+@pytest.mark.parametrize("way", EXACT)
+def test_what_passes_is_computed_in_any_order(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The images in another order, and with them all sums over images, change no bit of the weights."""
+    expected = EXACT[way]()
+    order = torch.tensor([3, 5, 0, 4, 2, 1])
+    monkeypatch.setitem(globals(), "X", X[order])
+    monkeypatch.setitem(globals(), "LABELS", LABELS[order])
+    monkeypatch.setattr(loss_of, "__defaults__", (X,))
+    for one, other in zip(EXACT[way](), expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_networks_are_not_compiled_within() -> None:
+    plain, compiled = network(), network()
+    fast = torch.compile(compiled)
+    for made, called in ((plain, plain), (compiled, fast)):
+        optimizer = torch.optim.SGD(made.parameters(), lr=0.5)
+        with samebits.exact():
+            for _ in range(8):  # some are watched, some not
+                optimizer.zero_grad()
+                functional.cross_entropy(called(X), LABELS).backward()
+                optimizer.step()
+    for one, other in zip(plain.parameters(), compiled.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_pytorch_runs_again_or_elsewhere_ends_with_an_error_of_its_own() -> None:
+    def checkpointed(made: nn.Module) -> torch.Tensor:
+        return functional.cross_entropy(checkpoint(made, X, use_reentrant=False), LABELS)
+
+    with pytest.raises(RuntimeError, match="checkpoint"):
+        trained(loss=checkpointed)
+    with pytest.raises(RuntimeError, match="TorchScript"):
+        trained(loss=lambda made: loss_of(made) + torch.jit.script(scripted)(made[0].weight))  # type: ignore[index]
+
+
+def test_a_schedule_of_one_s_own_is_rounded_to_float32() -> None:
+    """The documented limit: the last digit of its float64 is not seen, as long as it does not decide the float32."""
+
+    def weights(off: float) -> torch.Tensor:
+        made = network()
+        optimizer = torch.optim.SGD(made.parameters(), lr=0.5)
+        with samebits.exact():
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: math.cos(n / 9) * (1 + off))
+            for _ in range(4):
+                optimizer.zero_grad()
+                loss_of(made).backward()
+                optimizer.step()
+                schedule.step()
+        return made[0].weight.detach()
+
+    assert torch.equal(weights(0.0), weights(2.0**-52))
+
+
+def test_numpy_in_between_is_not_seen() -> None:
+    """A limit that the README names."""
+    with samebits.exact():
+        found = torch.from_numpy(X.numpy().sum(0))
+    torch.testing.assert_close(found, X.sum(0))
+
+
+def test_outside_the_context_nothing_is_refused_and_the_process_is_as_it_was() -> None:
+    threads = torch.get_num_threads()
+    with pytest.raises(samebits.NotExactError), samebits.exact():
+        X.cumsum(0)
+    assert X.cumsum(0).shape == X.shape
+    assert torch.get_num_threads() == threads
+    assert torch.utils._python_dispatch._get_current_dispatch_mode() is None

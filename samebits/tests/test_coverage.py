@@ -1,0 +1,221 @@
+"""Each function that is covered, values and gradients, beside PyTorch's own in float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import samebits
+import torch
+from torch import nn
+from torch.nn import functional as f
+
+Call = Callable[..., torch.Tensor]
+
+
+def numbers(*shape: int, seed: int = 0, low: float = -2.0, high: float = 2.0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed + len(shape))) * (high - low) + low
+
+
+X, W, B = numbers(3, 4, 7, 6), numbers(5, 4, 3, 2, seed=1), numbers(5, seed=2)
+M, V, P = numbers(5, 4, seed=3), numbers(4, seed=4), numbers(5, 4, seed=5, low=0.1)
+LABELS, ROWS = torch.tensor([0, 3, 1, 1, 2]), torch.tensor([[2, 0, 2], [1, 2, 4]])
+MASK = torch.tensor([[True, False, True, True]] * 5)
+Q, K, D = numbers(2, 3, 5, 4, seed=6), numbers(2, 3, 6, 4, seed=7), numbers(2, 3, 6, 2, seed=8)
+ones = torch.ones_like
+CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
+    "conv1d": (lambda x, w: f.conv1d(x, w, padding=1), (numbers(3, 4, 7), W[..., 0])),
+    "conv2d": (f.conv2d, (X, W, B)),
+    "conv2d with stride, padding and dilation": (lambda x, w, b: f.conv2d(x, w, b, (2, 1), (1, 2), (2, 1)), (X, W, B)),
+    "conv2d with groups": (lambda x, w: f.conv2d(x, w, groups=2), (X, numbers(6, 2, 3, 3))),
+    "conv2d of channels": (lambda x, w: f.conv2d(x, w, padding="same", groups=4), (X, numbers(4, 1, 3, 3))),
+    "conv2d of one image": (f.conv2d, (X[0], W, B)),
+    "conv_transpose2d": (lambda x, w, b: f.conv_transpose2d(x, w, b, 2, 1, 1), (X, numbers(4, 5, 3, 2), B)),
+    "conv_transpose2d with groups": (lambda x, w: f.conv_transpose2d(x, w, groups=2), (X, numbers(4, 3, 3, 2))),
+    "max_pool1d": (lambda x: f.max_pool1d(x, 3, 2), (X[0],)),
+    "max_pool2d": (lambda x: f.max_pool2d(x, 2), (X,)),
+    "max_pool2d that overlaps": (lambda x: f.max_pool2d(x, 3, stride=1, padding=1), (X,)),
+    "adaptive_max_pool2d": (lambda x: f.adaptive_max_pool2d(x, (3, 4)), (X,)),
+    "avg_pool2d": (lambda x: f.avg_pool2d(x, 2), (X,)),
+    "avg_pool2d that overlaps": (lambda x: f.avg_pool2d(x, 3, 1, 1), (X,)),
+    "avg_pool2d without padding": (lambda x: f.avg_pool2d(x, 3, 2, 1, count_include_pad=False), (X,)),
+    "avg_pool1d": (lambda x: f.avg_pool1d(x, 3, 2, 1), (X[0],)),
+    "adaptive_avg_pool2d": (lambda x: f.adaptive_avg_pool2d(x, 1), (X,)),
+    "adaptive_avg_pool2d of uneven parts": (lambda x: f.adaptive_avg_pool2d(x, (3, 4)), (X,)),
+    "batch_norm": (lambda x, w, b: f.batch_norm(x, None, None, w, b, True), (X, V, V + 1)),
+    "batch_norm in evaluation": (lambda x, w, b: f.batch_norm(x, V.to(x), V.to(x).abs() + 1, w, b), (X, V, V + 1)),
+    "layer_norm": (lambda x, w, b: f.layer_norm(x, (7, 6), w, b), (X, X[0, 0], X[0, 1])),
+    "group_norm": (lambda x, w, b: f.group_norm(x, 2, w, b), (X, V, V + 1)),
+    "instance_norm": (f.instance_norm, (X,)),
+    "rms_norm": (lambda x, w: f.rms_norm(x, (6,), w), (X, X[0, 0, 0])),
+    "embedding": (lambda w: f.embedding(ROWS, w), (M,)),
+    "embedding with padding": (lambda w: f.embedding(ROWS, w, padding_idx=2), (M,)),
+    "relu": (f.relu, (M,)),
+    "leaky_relu": (lambda x: f.leaky_relu(x, 0.2), (M,)),
+    "relu6": (f.relu6, (M * 5,)),
+    "hardswish": (f.hardswish, (M * 3,)),
+    "hardsigmoid": (f.hardsigmoid, (M * 3,)),
+    "silu": (f.silu, (M,)),
+    "gelu": (f.gelu, (M,)),
+    "gelu by tanh": (lambda x: f.gelu(x, approximate="tanh"), (M,)),
+    "elu": (lambda x: f.elu(x, 0.7), (M * 60,)),
+    "selu": (f.selu, (M,)),
+    "softplus": (lambda x: f.softplus(x, 2, 5), (M * 3,)),
+    "logsigmoid": (f.logsigmoid, (M * 30,)),
+    "mish": (f.mish, (M,)),
+    "glu": (f.glu, (M,)),
+    "prelu": (f.prelu, (X, V)),
+    "softmax": (lambda x: f.softmax(x, 1), (M * 9,)),
+    "log_softmax": (lambda x: x.log_softmax(-1), (M * 9,)),
+    "logsumexp": (lambda x: torch.logsumexp(x, 1), (M * 9,)),
+    "attention": (f.scaled_dot_product_attention, (Q, K, D)),
+    "causal attention": (lambda q, k, v: f.scaled_dot_product_attention(q, k, v, is_causal=True), (Q, K, D)),
+    "attention with a mask": (f.scaled_dot_product_attention, (Q, K, D, Q[0, 0] @ K[0, 0].T)),
+    "matmul of vectors": (torch.matmul, (V, V + 1)),
+    "matmul of matrix and vector": (torch.matmul, (M, V)),
+    "matmul of vector and matrix": (torch.matmul, (V, M.T)),
+    "matmul": (lambda a, b: a @ b.mT, (M, M + 1)),
+    "matmul of stacks": (lambda a, b: a @ b.mT, (Q, K)),
+    "matmul of stretched stacks": (lambda a, b: a @ b.mT, (Q[:, :1], K[0])),
+    "matmul of stack and matrix": (torch.matmul, (Q, M.T)),
+    "matmul of matrix and stack": (torch.matmul, (M, K.mT)),
+    "mm": (lambda a, b: torch.mm(a, b.t()), (M, P)),
+    "bmm": (lambda a, b: torch.bmm(a, b.mT), (Q[0], K[0])),
+    "addmm": (lambda a, b, c: torch.addmm(a, b, c.t()), (B, M, P)),
+    "linear of stacks": (f.linear, (Q, M, B)),
+    "sum": (torch.sum, (M,)),
+    "sum of dimensions": (lambda x: x.sum((0, -1), keepdim=True), (X,)),
+    "mean": (lambda x: x.mean(1), (X,)),
+    "var": (lambda x: x.var((0, 2)), (X,)),
+    "var of all": (lambda x: torch.var(x, unbiased=False), (X,)),
+    "std": (lambda x: x.std(1, keepdim=True), (X,)),
+    "norm": (lambda x: x.norm(dim=1), (M,)),
+    "normalize": (lambda x: f.normalize(x, dim=1), (M,)),
+    "cosine_similarity": (f.cosine_similarity, (M, P)),
+    "broadcasting": (lambda x, v, b: (x + v) * v / (b[:, None] * b[:, None] + 1) - v, (M, V, B)),
+    "add with alpha": (lambda x, v: torch.add(x, v, alpha=0.3).sub(v, alpha=2), (M, V)),
+    "whole powers": (lambda x: x**3 + x.pow(2) + x**-2 + 1 / x, (P,)),
+    "half powers": (lambda x: x**0.5 + x**1.5, (P,)),
+    "sqrt and rsqrt": (lambda x: x.sqrt() + torch.rsqrt(x), (P,)),
+    "index by numbers": (lambda x: x[ROWS] * 2, (M,)),
+    "index by a list and a slice": (lambda x: x[[0, 2, 2], :, 1:3], (X[:3],)),
+    "index by a mask": (lambda x: x[MASK], (M,)),
+    "slices": (lambda x: x[1:, ::2, None] + x[:-1, 1::2, None], (M,)),
+    "gather": (lambda x: x.gather(0, ROWS), (M,)),
+    "index_select": (lambda x: x.index_select(0, LABELS), (M,)),
+    "repeat": (lambda x: x.repeat(2, 3), (M,)),
+    "repeat_interleave": (lambda x: x.repeat_interleave(3, 0), (M,)),
+    "expand": (lambda x: x.expand(5, 4), (V,)),
+    "unfold": (lambda x: x.unfold(1, 3, 1), (M,)),
+    "pad": (lambda x: f.pad(x, (1, 2)), (M,)),
+    "pad by reflection": (lambda x: f.pad(x, (1, 2, 2, 1), mode="reflect"), (X,)),
+    "pad by the other end": (lambda x: f.pad(x, (1, 2, 2, 1), mode="circular"), (X,)),
+    "cat, stack and where": (lambda x, y: torch.where(MASK, torch.stack([x, y]).sum(0), torch.cat([x, y])[:5]), (M, P)),
+    "lerp and addcmul": (lambda x, y: torch.lerp(x, y, 0.3) + torch.addcmul(x, x, y, value=0.5), (M, P)),
+    "largest": (lambda x: x.max(1).values, (M,)),
+    "cross_entropy": (lambda x: f.cross_entropy(x, LABELS), (M,)),
+    "weighted cross_entropy": (lambda x: f.cross_entropy(x, LABELS, V.abs().to(x)), (M,)),
+    "smoothed cross_entropy": (lambda x: f.cross_entropy(x, LABELS, label_smoothing=0.2), (M,)),
+    "smoothed weighted cross_entropy": (lambda x: f.cross_entropy(x, LABELS, V.abs().to(x), label_smoothing=0.2), (M,)),
+    "summed cross_entropy": (lambda x: f.cross_entropy(x, LABELS, reduction="sum"), (M,)),
+    "each cross_entropy": (lambda x: f.cross_entropy(x, LABELS, reduction="none"), (M,)),
+    "cross_entropy that ignores": (lambda x: f.cross_entropy(x, LABELS, ignore_index=1), (M,)),
+    "cross_entropy of probabilities": (lambda x, y: f.cross_entropy(x, y), (M, P)),
+    "cross_entropy of pictures": (lambda x: f.cross_entropy(x, torch.full((3, 7, 6), 2)), (X,)),
+    "nll_loss": (lambda x: f.nll_loss(x, LABELS), (M,)),
+    "mse_loss": (f.mse_loss, (M, P)),
+    "l1_loss": (f.l1_loss, (M, P)),
+    "smooth_l1_loss": (lambda x, y: f.smooth_l1_loss(x, y, beta=0.7), (M, P)),
+    "huber_loss": (lambda x, y: f.huber_loss(x, y, delta=0.7), (M, P)),
+    "kl_div": (lambda x, y: f.kl_div(x, y, reduction="batchmean"), (M, P)),
+    "binary_cross_entropy": (f.binary_cross_entropy, (P / 3, M.abs() / 3)),
+    "binary_cross_entropy_with_logits": (f.binary_cross_entropy_with_logits, (M * 9, P / 3)),
+    "the same with weights": (
+        lambda x, y: f.binary_cross_entropy_with_logits(x, y, pos_weight=V.abs().to(x)), (M * 9, P / 3)
+    ),
+}  # fmt: skip
+
+
+def results(function: Call, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    """The result, and the gradients of all inputs, given an uneven one of the result."""
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    result = function(*leaves)
+    weights = (torch.arange(result.numel()).remainder(7) - 2.5).view(result.shape).to(result)
+    result.backward(weights)
+    return [result.detach(), *(x.grad if x.grad is not None else torch.zeros_like(x) for x in leaves)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients_are_those_of_float64(name: str) -> None:
+    function, inputs = CASES[name]
+    with samebits.exact():
+        found = results(function, inputs)
+    expected = results(function, tuple(x.double() for x in inputs))
+    assert all(x.dtype == torch.float32 for x in found)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=3e-5)
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "MultiheadAttention": lambda: Attends(nn.MultiheadAttention(6, 3)),
+    "MultiheadAttention, images first": lambda: Attends(nn.MultiheadAttention(6, 3, batch_first=True)),
+    "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, batch_first=True),
+    "BatchNorm2d": lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.BatchNorm2d(2)),
+}
+
+
+class Attends(nn.Module):
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        images = x.shape[0] if self.attention.batch_first else x.shape[1]
+        length = x.shape[1] if self.attention.batch_first else x.shape[0]
+        padded = torch.zeros(images, length, dtype=torch.bool)
+        padded[0, -1] = True
+        result, weights = self.attention(x, x, x, key_padding_mask=padded)
+        return result + weights.sum()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_with_their_parameters_and_buffers_are_those_of_float64(name: str) -> None:
+    def trained(arithmetic: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        network = LAYERS[name]()
+        samebits.initialize(network, torch.Generator().manual_seed(3))
+        network.to(dtype)
+        with arithmetic:
+            (network(numbers(3, 4, 6).to(dtype)) ** 2).sum().backward()
+        gradients = {key: value.grad for key, value in network.named_parameters() if value.grad is not None}
+        return {**gradients, **dict(network.named_buffers())}
+
+    found = trained(samebits.exact(), torch.float32)
+    expected = trained(samebits.native(), torch.float64)
+    assert found.keys() == expected.keys() and found
+    for key, value in found.items():
+        torch.testing.assert_close(value.double(), expected[key].double(), rtol=1e-3, atol=1e-3, msg=key)
+
+
+def test_in_evaluation_an_image_s_result_depends_on_that_image_alone() -> None:
+    convolutions = nn.Sequential(nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5), nn.GELU(), nn.AvgPool2d(2), nn.Flatten())
+    attention = nn.Sequential(nn.Flatten(2), nn.TransformerEncoderLayer(42, 2, 8, batch_first=True), nn.Softmax(-1))
+    images = X * torch.tensor([1e-6, 1.0, 300.0]).view(3, 1, 1, 1)
+    for network in (convolutions, attention):
+        samebits.initialize(network, torch.Generator().manual_seed(3))
+        network.eval()
+        with torch.no_grad(), samebits.exact():
+            together = network(images)
+            alone = torch.cat([network(images[i : i + 1]) for i in range(3)])
+        assert torch.equal(together, alone)
+
+
+def test_dropout_drops_whole_channels() -> None:
+    torch.manual_seed(1)
+    with samebits.exact():
+        found = nn.Dropout2d(0.5)(ones(X))
+    assert set(found.flatten(2).sum(2).flatten().tolist()) == {0.0, 84.0}
+
+
+@pytest.mark.parametrize("bad", [torch.float64, torch.float16, torch.int64])
+def test_other_types_are_refused_by_name(bad: torch.dtype) -> None:
+    with samebits.exact(), pytest.raises(samebits.NotExactError, match=f"linear .*it is of {str(bad)[6:]}"):
+        f.linear(M.to(bad), P)

@@ -1,0 +1,200 @@
+"""The optimizers' steps against NumPy's float32, one operation at a time; and what is refused, unseen."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+import samebits
+import torch
+from samebits import NotExactError, functions, optimizers
+from torch import nn
+
+F = np.float32
+Steps = Iterator[np.ndarray]
+
+
+def sgd(
+    w: np.ndarray, gradients: list[np.ndarray], lr: float, momentum: float = 0, weight_decay: float = 0,
+    nesterov: bool = False,
+) -> Steps:  # fmt: skip
+    velocity = None
+    for g in gradients:
+        g = g + w * F(weight_decay) if weight_decay else g
+        if momentum:
+            velocity = g if velocity is None else velocity * F(momentum) + g
+            g = g + velocity * F(momentum) if nesterov else velocity
+        w = w + g * F(-lr)
+        yield w
+
+
+def adam(
+    w: np.ndarray, gradients: list[np.ndarray], lr: float, weight_decay: float = 0, amsgrad: bool = False,
+    decoupled: bool = False,
+) -> Steps:  # fmt: skip
+    mean, square, largest, products = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w), [1.0, 1.0]
+    for g in gradients:
+        if decoupled:
+            w = w * F(1 - lr * weight_decay)
+        elif weight_decay:
+            g = g + w * F(weight_decay)
+        mean = mean + (g - mean) * F(1 - 0.9)
+        square = square * F(0.999) + (g * g) * F(1 - 0.999)
+        products = [products[0] * 0.9, products[1] * 0.999]
+        largest = np.maximum(largest, square) if amsgrad else square
+        denominator = np.sqrt(largest) / F(math.sqrt(1 - products[1])) + F(1e-8)
+        w = w + (mean / denominator) * F(-(lr / (1 - products[0])))
+        yield w
+
+
+def adamw(
+    w: np.ndarray, gradients: list[np.ndarray], lr: float, weight_decay: float = 0.01, amsgrad: bool = False
+) -> Steps:
+    return adam(w, gradients, lr, weight_decay, amsgrad, decoupled=True)
+
+
+REFERENCES: dict[type[torch.optim.Optimizer], Callable[..., Steps]] = {
+    torch.optim.SGD: sgd, torch.optim.Adam: adam, torch.optim.AdamW: adamw,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [
+        (torch.optim.SGD, {}),
+        (torch.optim.SGD, {"momentum": 0.9}),
+        (torch.optim.SGD, {"momentum": 0.7, "nesterov": True}),
+        (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.03}),
+        (torch.optim.SGD, {"weight_decay": 0.1}),
+        (torch.optim.Adam, {}),
+        (torch.optim.Adam, {"weight_decay": 0.03}),
+        (torch.optim.Adam, {"amsgrad": True}),
+        (torch.optim.AdamW, {}),
+        (torch.optim.AdamW, {"weight_decay": 0.3, "amsgrad": True}),
+    ],
+    ids=str,
+)
+def test_steps_are_one_operation_at_a_time(optimizer: Any, options: dict[str, Any]) -> None:
+    draw = torch.Generator().manual_seed(1)
+    w = torch.randn(40, 31, generator=draw)
+    gradients = [torch.randn(40, 31, generator=draw).mul_(scale) for scale in (0.3, 0.001, 0.2)]  # where amsgrad counts
+    expected = REFERENCES[optimizer](w.numpy(), [g.numpy() for g in gradients], 0.07, **options)
+    parameter = nn.Parameter(w.clone())
+    made = optimizer([parameter], lr=0.07, foreach=False, **options)
+    with samebits.exact():
+        for g, step in zip(gradients, expected, strict=True):
+            parameter.grad = g.clone()
+            made.step()
+            np.testing.assert_array_equal(parameter.detach(), step)
+
+
+def test_steps_leave_torch_as_it_was() -> None:
+    before = {name: getattr(torch.Tensor, name) for name in optimizers.METHODS}
+    with pytest.raises(ZeroDivisionError), samebits.exact():
+        assert torch.Tensor.add_ is not before["add_"]
+        1 / 0  # noqa: B018
+    assert {name: getattr(torch.Tensor, name) for name in optimizers.METHODS} == before
+    torch.optim.SGD([nn.Parameter(torch.ones(2))], foreach=True).step()  # no longer refused
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 17, 600, 10_000, 0.004, -2, 7.5])
+def test_powers_are_the_nearest_floats(exponent: float) -> None:
+    for found in (0.999 ** optimizers.Number(exponent), 0.999 ** (optimizers.Number(exponent / 2) * 2)):
+        with mpmath.workdps(60):
+            assert found == float(mpmath.mpf(0.999) ** mpmath.mpf(exponent))
+        root = (1 - found) ** 0.5 if found <= 1 else 0.0
+        assert isinstance(found, optimizers.Number) and root == math.sqrt(max(0, 1 - float(found)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda w: torch.optim.RMSprop(w, lr=0.01, momentum=0.5, centered=True),
+        lambda w: torch.optim.Adadelta(w, lr=1.0),
+        lambda w: torch.optim.Adagrad(w, lr=0.1, lr_decay=0.01),
+        lambda w: torch.optim.NAdam(w, lr=0.01),
+        lambda w: torch.optim.Adamax(w, lr=0.01),
+        lambda w: torch.optim.SGD(w, lr=0.1, momentum=0.9, nesterov=True),
+    ],
+)
+def test_other_optimizers_step_as_in_float64(make: Callable[..., Any]) -> None:
+    draw = torch.Generator().manual_seed(1)
+    start = torch.randn(7, 3, generator=draw)
+    gradients = [torch.randn(7, 3, generator=draw) for _ in range(4)]
+    mine, plain = nn.Parameter(start.clone()), nn.Parameter(start.double())
+    optimizer, reference = make([mine]), make([plain])
+    for gradient in gradients:
+        mine.grad, plain.grad = gradient.clone(), gradient.double()
+        with samebits.exact():
+            optimizer.step()
+        reference.step()
+    torch.testing.assert_close(mine.detach().double(), plain.detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.NAdam])
+def test_a_step_that_the_mode_sees_is_the_one_that_it_does_not_see(kind: Any) -> None:
+    def trained(early: bool) -> torch.Tensor:
+        parameter = nn.Parameter(torch.arange(-2.0, 4.0))
+        optimizer = kind([parameter], lr=0.1)
+        if early:  # wraps the optimizer's own step, past the context
+            torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1.0)
+        with samebits.exact():
+            for number in range(3):
+                parameter.grad = torch.tensor([1.0, 0.3, -0.2, 1e-3, -number, 0.7])
+                optimizer.step()
+        return parameter.detach()
+
+    assert torch.equal(trained(early=True), trained(early=False))
+
+
+def test_schedules_have_the_nearest_cosine() -> None:
+    for x in (0.1, 1.5707963267948966, 3.0, 1e5):
+        with mpmath.workdps(60):
+            assert functions.cos(x) == float(mpmath.cos(mpmath.mpf(x)))
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.1)
+    before = torch.optim.lr_scheduler.math
+    with samebits.exact():
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+        optimizer.step()
+        schedule.step()
+        assert torch.optim.lr_scheduler.math.cos is functions.cos
+    assert torch.optim.lr_scheduler.math is before
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * (1 + math.cos(math.pi / 10)) / 2, rel=1e-15)
+
+
+def test_a_scheduled_rate_that_systems_may_round_differently_is_refused() -> None:
+    parameter = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([parameter], lr=0.25)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0)
+    optimizer.param_groups[0]["lr"] = 0.125 + 2.0**-27  # halfway between two float32
+    parameter.grad = torch.ones(2)
+    with samebits.exact(), pytest.raises(NotExactError, match=r"with lr = 0\.1250.* round the schedule"):
+        optimizer.step()
+
+
+def test_square_roots_are_rounded_correctly() -> None:
+    # Also where they are nearest to halfway between two float32: next to the squares of numbers of 25 bits.
+    draw = np.random.default_rng(0)
+    halfway = 1 + (2 * draw.integers(0, 2**23, 50_000) + 1) * 2.0**-24
+    x = np.concatenate([draw.random(50_000) * 5, halfway**2, [0, 1e-45, 1e-30, 4, 1e30, np.inf]]).astype(np.float32)
+    with samebits.exact():
+        np.testing.assert_array_equal(torch.from_numpy(x).sqrt(), np.sqrt(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        ("SGD with foreach", lambda w: torch.optim.SGD(w, foreach=True)),
+        ("Adam with foreach", lambda w: torch.optim.Adam(w, foreach=True)),
+        ("SGD with fused", lambda w: torch.optim.SGD(w, fused=True)),
+        ("AdamW with fused", lambda w: torch.optim.AdamW(w, fused=True)),
+    ],
+)
+def test_optimizers_that_are_not_known_to_be_exact_are_refused(name: str, optimizer: Callable[..., Any]) -> None:
+    parameter = nn.Parameter(torch.ones(3))
+    parameter.grad = torch.ones(3)
+    with samebits.exact(), pytest.raises(NotExactError, match=rf"with torch\.optim\.{name}"):
+        optimizer([parameter]).step()
+    assert torch.equal(parameter, torch.ones(3))  # nothing was computed

@@ -1,0 +1,106 @@
+"""The watch: all that PyTorch really executes, in the backward pass, in C++ and in compiled code, too.
+
+To look at every operation takes 10 microseconds for each, so the watch looks at the first steps of a training, and then
+ever more seldom; without steps, as in an evaluation, at the first operations.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from samebits.errors import HERE, TORCH, NotExactError
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+
+MOST = 20_000  # operations that are looked at in a step
+PASSED = {str(Path(HERE) / "exact.py"), str(Path(HERE) / "watch.py"), str(Path(HERE) / "composed.py")}
+# What has one right answer, by the names of PyTorch's own table of operations, without the _ of those in place.
+NAMES = (
+    "view _unsafe_view _reshape_alias t transpose permute expand unsqueeze squeeze select slice split "
+    "split_with_sizes unbind as_strided detach alias clone copy _to_copy empty empty_like empty_strided new_empty "
+    "new_empty_strided zeros zeros_like new_zeros ones ones_like new_ones full full_like new_full fill zero cat stack "
+    "arange scalar_tensor lift_fresh lift_fresh_copy lift select_backward slice_backward constant_pad_nd index "
+    "index_select gather take masked_select masked_fill where nonzero flip roll repeat diagonal diagonal_copy "
+    "diagonal_backward tril triu eye unfold resize set _local_scalar_dense sort argsort topk unique _unique2 max min "
+    "amax amin argmax argmin aminmax eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or "
+    "logical_not logical_xor bitwise_and bitwise_or bitwise_not floor ceil round trunc sign sgn abs neg relu clamp "
+    "clamp_min clamp_max threshold threshold_backward hardtanh hardtanh_backward leaky_relu leaky_relu_backward "
+    "maximum minimum add sub rsub mul div rand rand_like randint randperm random permute_copy max_pool2d_with_indices "
+    "max_pool3d_with_indices scatter adaptive_max_pool2d masked_scatter value_selecting_reduction_backward index_put "
+    "softshrink softshrink_backward hardshrink hardshrink_backward pixel_shuffle pixel_unshuffle reflection_pad1d "
+    "reflection_pad2d replication_pad1d replication_pad2d nan_to_num copysign fmod frexp broadcast_tensors "
+    "is_same_size replication_pad3d set_data _has_same_storage_numel unsqueeze_copy isin bincount cummax cummin "
+    "index_fill signbit pin_memory is_pinned record_stream split_copy resolve_conj resolve_neg channel_shuffle "
+    "native_channel_shuffle"
+)
+RIGHT = frozenset(NAMES.split())
+
+
+class Watch(TorchDispatchMode):
+    """Raises NotExactError for an operation that is neither in RIGHT nor this package's own work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps, self.seen, self.active = 0, 0, False
+
+    def __enter__(self) -> "Watch":
+        """Look on from here."""
+        self.active, self.seen = True, 0
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Look away."""
+        if self.active:
+            self.active = False
+            super().__exit__(*error)
+
+    def next(self) -> None:
+        """After a step of an optimizer: look at the next one if those before it are 0, 1, 4, 16, 64, ..."""
+        self.steps += 1
+        if self.steps & (self.steps - 1) == 0 and self.steps.bit_length() % 2 == 1:
+            if not self.active:
+                self.__enter__()
+            self.seen = 0
+        elif self.active and _get_current_dispatch_mode() is self:
+            self.__exit__(None, None, None)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Look at one operation, and execute it."""
+        self.seen += 1
+        if self.seen <= MOST and not is_right(func, args, kwargs or {}):
+            check_caller(func)
+        with torch._C.DisableTorchFunction():
+            return func(*args, **(kwargs or {}))
+
+
+def is_right(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether an operation has one right answer: by its name, or because it is of whole numbers."""
+    name = func.overloadpacket.__name__.removesuffix("_")
+    if func.namespace == "profiler":  # an optimizer names its steps for it
+        return True
+    if name in RIGHT:
+        return kwargs.get("alpha", 1) == 1 and not kwargs.get("rounding_mode") and not kwargs.get("accumulate")
+    if name == "uniform":
+        return (*args[1:], *kwargs.values())[:2] in ((), (0, 1))
+    values = [*args, *kwargs.values()]
+    tensors = [v for value in values for v in (value if isinstance(value, list) else [value]) if hasattr(v, "dtype")]
+    return bool(tensors) and not any(v.dtype.is_floating_point for v in tensors) and not kwargs.get("dtype")
+
+
+def check_caller(func: Any) -> None:
+    """Raise NotExactError unless the innermost frame that is not PyTorch's is of this package's own computing."""
+    frame: Any = sys._getframe(1)
+    while frame := frame.f_back:
+        file = frame.f_code.co_filename
+        if file in PASSED or file.startswith((TORCH, "<")):
+            continue
+        if str(Path(file).parent) == HERE:
+            return
+        place = f"line {frame.f_lineno} of {Path(file).name}"
+        node = torch._C._current_autograd_node()
+        when = f" as the gradient of {node.name()}" if node is not None else ""
+        raise NotExactError(
+            f"can't promise the same bits with {func.overloadpacket}{when} in {place}: "
+            "PyTorch executes it unseen, and it is not known to have one right answer"
+        )
