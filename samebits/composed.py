@@ -134,7 +134,7 @@ def rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps:
 def group_norm(
     x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
 ) -> Tensor:
-    y = standardized(x.reshape(len(x), groups, -1), (2,), eps)[0].view(x.shape)
+    y = standardized(x.reshape(len(x), groups, math.prod(x.shape[1:]) // groups), (2,), eps)[0].view(x.shape)
     return scaled(y, per_channel(x, weight), per_channel(x, bias))
 
 

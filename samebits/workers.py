@@ -247,6 +247,7 @@ def agree(facts: dict[str, Any], advice: str) -> None:
 def _together(operation: Any, *arguments: Any) -> Any:
     """What the operation returns; ends the process if another worker is gone: it, or torchrun, has said why."""
     try:
-        return operation(*arguments)
+        with torch._C.DisableTorchFunction():  # the exact mode need not see how numbers are sent
+            return operation(*arguments)
     except (RuntimeError, dist.DistError):
         raise SystemExit(1) from None
