@@ -18,6 +18,7 @@ from samebits.composed import dims_of, pair
 from samebits.errors import refusal
 from samebits.functions import OfOneNumber
 from samebits.losses import CrossEntropy
+from samebits.native import OF_ALL
 from samebits.sums import Stretch, Sum, Take
 from samebits.watch import Watch
 from torch import Tensor
@@ -26,8 +27,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.overrides import TorchFunctionMode, resolve_name
 
 Call = Callable[..., Any]
-MODULES = torch, torch.Tensor, functional, torch._C._nn, torch.linalg, torch.special
-MODULES += (SimpleNamespace(**optimizers.SWITCHED),)
+SWITCHED = SimpleNamespace(**optimizers.SWITCHED)
+MODULES = torch, torch.Tensor, functional, torch._C._nn, torch.linalg, torch.special, torch.nn.init, SWITCHED
 
 
 def named(names: str) -> set[Call]:
@@ -49,7 +50,7 @@ REARRANGE = named(
     "tril triu diagonal masked_select rot90 resolve_conj resolve_neg is_inference is_signed pin_memory "
     "register_post_accumulate_grad_hook get_device manual_seed meshgrid block_diag pixel_shuffle pixel_unshuffle "
     "channel_shuffle squeeze_ unsqueeze_ triu_indices tril_indices _assert __array__ __len__ __repr__ __format__ "
-    "__bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
+    "constant_ zeros_ ones_ __bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
 ) | {
     getattr(attribute, access)
     for _, attribute in inspect.getmembers(torch.Tensor, inspect.isdatadescriptor)
@@ -71,6 +72,10 @@ ELEMENTWISE = named(
 ADD = named("add add_ sub sub_ subtract")
 DIVIDE = named("div div_ divide true_divide __truediv__ __itruediv__")
 RANDOM = named("rand rand_like randint randint_like randperm random_")
+DRAWS = named(
+    "randn randn_like normal normal_ uniform_ exponential_ trunc_normal_ kaiming_uniform_ kaiming_normal_ "
+    "xavier_uniform_ xavier_normal_ orthogonal_"
+)
 # Right as they are, but their gradients would be sums.
 WITHOUT_GRADIENT = named("amax amin aminmax sort topk unique scatter_ scatter index_fill_ frexp cummax __setitem__")
 # What becomes of each element is where it is put, perhaps several times: the gradient is a sum over the places.
@@ -222,7 +227,10 @@ def drawn(function: Call, *args: Any, **kwargs: Any) -> Tensor:
     """Random numbers that are whole, or whole multiples of 2**-24."""
     result = function(*args, **kwargs)
     if workers.are_sizes_of_images(result.shape):
-        raise refusal(name_of(function), "with several workers, draw for all images of a batch, and samebits.share it")
+        raise refusal(
+            name_of(function),
+            OF_ALL,
+        )
     return result
 
 
@@ -230,8 +238,8 @@ def bernoulli_(x: Tensor, p: float = 0.5, *, generator: Any = None) -> Tensor:
     """1 with probability p, else 0; for this worker's images they are drawn for all."""
     if not workers.are_sizes_of_images(x.shape):
         return x.copy_(torch.rand(x.shape, generator=generator) < p)
-    numbers = torch.rand(workers.rows(len(x)), *x.shape[1:], generator=generator)
-    return workers.of_images(x.copy_(workers.share(numbers) < p))
+    drawn = workers.draw(x, lambda n: torch.rand(n, *x.shape[1:], generator=generator))
+    return workers.of_images(x.copy_(drawn < p))
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -443,7 +451,9 @@ class Exact(TorchFunctionMode):
         if name_of(func).startswith("_foreach_"):
             with self:  # each tensor on its own
                 return each_of(getattr(Tensor, func.__name__.removeprefix("_foreach_")), *args, **kwargs)
-        if func in WITHOUT_GRADIENT:
+        if func in DRAWS:
+            reason = "it rounds as the machine does; draw with samebits.normal or samebits.uniform"
+        elif func in WITHOUT_GRADIENT:
             reason = "its gradient is a sum"
         elif func in OF_INTEGERS:
             reason = "a sum or product of floats depends on its order"
@@ -458,7 +468,7 @@ class Exact(TorchFunctionMode):
         if first is None:
             return
         images, own = first.of_images, first.shape[first.of_images]
-        if func in ALONG and images in dims_along(func, first, args, kwargs):
+        if func in ALONG and first is args[0] and images in dims_along(func, first, args, kwargs):
             raise refusal(name_of(func), "with several workers it would need the images of all")
         if func in MOVES:
             probe = torch.empty([i + 2 for i in range(first.dim())])  # each dimension has a size of its own

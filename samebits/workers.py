@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -22,7 +22,7 @@ from samebits.errors import NotExactError, WorkersError, refusal
 TIMEOUT = timedelta(minutes=5)  # after which a worker that the others wait for counts as lost
 _store: dist.Store | None = None  # what the workers share
 _alone = False
-_images = 1, 1  # of the batch that was shared last: this worker's, and all
+_images = 0, 1, 1  # of the batch that was shared last: the first of this worker's, how many it has, and all have
 _counts: Counter[str] = Counter()  # of a single process
 
 
@@ -30,8 +30,8 @@ _counts: Counter[str] = Counter()  # of a single process
 def joined(told: type[Exception] | tuple[type[Exception], ...] = (NotExactError, WorkersError)) -> Iterator[None]:
     """Work together with the others if torchrun has started this process, else alone.
 
-    An error that all workers run into is told by the first of them only, also if torchrun starts them all again: by
-    sys.excepthook. `told` are the errors that a user can mend; others keep their tracebacks.
+    An error that all workers run into is told by the first of them only, also if torchrun starts them all again.
+    `told` are the errors that a user can mend; others keep their tracebacks.
     """
     global _store
     if "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -46,7 +46,7 @@ def joined(told: type[Exception] | tuple[type[Exception], ...] = (NotExactError,
     except told as error:
         if _together(of_all_attempts.add, f"told {error}", 1) == 1:
             of_all_attempts.add("told", 1)
-            sys.excepthook(type(error), error, error.__traceback__)  # now, as the first to end makes torchrun end all
+            print(f"\nerror: {error}", file=sys.stderr, flush=True)  # now, as the first to end makes torchrun end all
         raise SystemExit(1) from None
     finally:
         _store = None
@@ -91,13 +91,13 @@ def _own(store: dist.Store, rank: int, workers: int) -> dist.Store:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within it, this worker trains a network of its own."""
+    """Within it, this worker computes by itself."""
     global _alone
-    _alone = True
+    before, _alone = _alone, True
     try:
         yield
     finally:
-        _alone = False
+        _alone = before
 
 
 def _is_alone() -> bool:
@@ -140,7 +140,7 @@ def meet(name: str) -> None:
 
 
 def share(batch: torch.Tensor) -> torch.Tensor:
-    """This worker's part of a batch (n, ...): of its images, or of their indices, or of numbers drawn for each.
+    """This worker's part of a batch (n, ...): of its images, or of their indices.
 
     It is empty if there are more workers than images. What is computed from it is known to be of these images, all
     else to be the same for all workers. It also says how many images the batch has, in all.
@@ -148,9 +148,21 @@ def share(batch: torch.Tensor) -> torch.Tensor:
     global _images
     if _is_alone():
         return batch
-    own = batch.tensor_split(size())[rank()]
-    _images = len(own), len(batch)
+    parts = batch.tensor_split(size())
+    own = parts[rank()]
+    _images = sum(map(len, parts[: rank()])), len(own), len(batch)
     return of_images(own)
+
+
+def draw(images: torch.Tensor, function: Callable[[int], torch.Tensor]) -> torch.Tensor:
+    """Random numbers for `images` (n, ...), this worker's: its part of what function(n) draws for those of all.
+
+    So what is drawn for an image does not depend on how they are shared out.
+    """
+    if _is_alone():
+        return function(len(images))
+    (first, _, total), n = _images, rows(len(images))
+    return of_images(function(n)[first * n // total :][: len(images)])
 
 
 def of_images(value: Any, dimension: int = 0) -> Any:
@@ -176,14 +188,33 @@ def is_of_images(x: Any) -> bool:
 
 def are_sizes_of_images(sizes: torch.Size) -> bool:
     """Whether a shape begins with the number of this worker's images, and there are others."""
-    return not _is_alone() and len(sizes) > 0 and sizes[0] == _images[0]
+    _, own, total = _images
+    return not _is_alone() and len(sizes) > 0 and sizes[0] == own < total
+
+
+def mean(value: float) -> float:
+    """Of what each worker has as the mean over its images of a batch: the mean over those of all.
+
+    Where all have the same float32, it is that.
+    """
+    if _is_alone():
+        return value
+    _, own, images = _images
+    (found,) = total(torch.tensor(value * own if own else 0.0, dtype=torch.float64))
+    return found.item() / images
+
+
+def part() -> float:
+    """This worker's part of the images of the batch that was shared last, from 0 to 1."""
+    _, own, total = _images
+    return own / total
 
 
 def rows(own: int) -> int:
     """How many rows all workers have, where this one has `own`, the same number for each of its images."""
     if _is_alone():
         return own
-    images, total = _images
+    _, images, total = _images
     each = own // images if images else 0
     if total < size():  # some have no images, and can't tell
         each = int(largest(each))

@@ -51,7 +51,7 @@ def test_predictions_name_the_likeliest_class_and_its_probability() -> None:
 
 
 def test_every_image_is_predicted_once_and_in_order() -> None:
-    images = tensors.Tensors(torch.arange(0, 255, 51, dtype=torch.uint8).reshape(5, 1, 1), torch.zeros(5))
+    images = tensors.Tensors(torch.arange(0, 255, 51, dtype=torch.uint8).reshape(5, 1, 1), torch.arange(5))
     logits = evaluate.predict(torch.nn.Identity(), images, numerics.arithmetic("exact", "cpu"))
     assert logits.flatten().tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
 
@@ -123,7 +123,8 @@ def test_loss_and_probabilities_are_those_of_numpy_in_double_precision(
     settings = params.load()
     network = model.empty(settings.model, settings.hidden_units)
     checkpoint.load("models/checkpoint.safetensors", network, settings.training())
-    images, labels = tensors.to_tensors(data.load_test("digits"))
+    both = tensors.to_tensors(data.load_test("digits"))
+    images, labels = both.images, both.labels
     with torch.no_grad():
         logits = network.eval().double()(images.flatten(1).double() / 255).numpy()
     log_probability = logits - np.log(np.exp(logits).sum(1, keepdims=True))

@@ -19,8 +19,8 @@ class Initial(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = Field(ge=0, lt=2**63, description="a whole number from 0 to 2^63 - 1")
-    model: Literal["sequential", "ordered", "module", "functional"] = Field(
-        description="sequential, ordered, module or functional"
+    model: Literal["sequential", "ordered", "module", "functional", "convolutional"] = Field(
+        description="sequential, ordered, module, functional or convolutional"
     )
     hidden_units: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")
 
