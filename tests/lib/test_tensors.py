@@ -36,7 +36,7 @@ def test_a_batch_keeps_images_with_their_labels(split: data.Split) -> None:
 
 
 def test_images_that_are_floats_already_are_refused() -> None:
-    with pytest.raises(PipelineError, match="expected images of torch.uint8, .* found torch.float32"):
+    with pytest.raises(PipelineError, match=r"expected images of torch.uint8, .* found torch.float32"):
         tensors.Tensors(torch.rand(2, 28, 28), torch.tensor([0, 1]))
 
 
