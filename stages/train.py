@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.lib import checkpoint, data, model, numerics, output, params, resume, tensors
+from stages.lib import checkpoint, data, inputs, model, numerics, output, params, resume, tensors
 from stages.lib.errors import PipelineError
 from stages.lib.params import Training
 from stages.lib.resume import History
@@ -145,7 +145,7 @@ def told(history: History, epochs: int) -> str:
 
 
 def main() -> None:
-    with workers.joined((PipelineError, NotExactError, WorkersError)):
+    with workers.joined((PipelineError, NotExactError, WorkersError)), inputs.unchanged("train"):
         settings = params.load()
         device = available(settings.device)
         network = model.empty(settings.model, settings.hidden_units)

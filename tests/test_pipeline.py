@@ -66,6 +66,23 @@ def test_the_model_s_wording_changes_no_loss_but_the_seed_does(project: Project)
     project.run("dvc", "checkout", "-q")
 
 
+def test_settings_edited_while_a_stage_runs_are_not_recorded_as_having_made_its_results(tmp_path: Path) -> None:
+    project = Project(tmp_path, **SETTINGS | {"epochs": 20})
+    settings = project.folder / "params.yaml"
+    with subprocess.Popen(
+        ["dvc", "repro"], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    ) as running:
+        while running.poll() is None and not (project.folder / "plots/loss.csv").exists():
+            time.sleep(0.01)
+        settings.write_text(settings.read_text().replace("lr: 0.1", "lr: 0.4"))
+        errors = running.communicate()[1]
+    assert running.returncode != 0 and "while train ran, somebody changed lr (was 0.1, is 0.4)" in errors
+    assert b"lr: 0.4" not in project.read("dvc.lock")
+    assert stages_run(project.run("dvc", "repro")) == ["train", "evaluate"]
+    assert b"lr: 0.4" in project.read("dvc.lock")
+    assert b'\\"lr\\": 0.4' in project.read("models/checkpoint.safetensors")
+
+
 def test_a_failed_download_leaves_the_data_that_was_there(project: Project) -> None:
     before = {path.name: path.read_bytes() for path in (project.folder / "data/raw").iterdir()}
     assert len(before) == 4

@@ -9,8 +9,10 @@ import gc
 import io
 import os
 import sys
+import time
 from types import TracebackType
 
+STARTED = time.time_ns()  # when this process had loaded nothing of the project but this
 OURS = ("samebits", "stages", "sweep", "tools", "tests")  # what is missing of these is a mistake in the project
 
 
