@@ -5,6 +5,7 @@ it trusts every object in its cache that is read-only: an emptied or altered one
 deleted but copies: a damaged file gets a name of its own and stays where it was. What DVC can read is left alone.
 """
 
+import getpass
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -123,8 +124,17 @@ def repair(repo: Repo, committed: dict[str, bytes | None]) -> bool:
     return found
 
 
+def check_user() -> None:
+    """Raise PipelineError if this user has no name, as in a container, by which DVC would find its notes."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # by the version of Python
+        raise PipelineError("expected a user with a name, found none here; `export USER=me`, and again") from None
+
+
 def main() -> None:
     committed = {name: repository.committed(name) for name in LOCKS}
+    check_user()
     try:
         with Repo() as repo, repo.lock:
             found = repair(repo, committed)
@@ -134,7 +144,10 @@ def main() -> None:
             "`dvc config --local core.hardlink_lock true` helps"
         ) from None
     except OSError as error:
-        raise PipelineError(f"nothing can be mended: {error.filename}: {error.strerror}") from None
+        raise PipelineError(
+            f"nothing can be mended: {error.filename}: {error.strerror}; if that is outside the project, let DVC "
+            'keep its notes elsewhere: `dvc config --local core.site_cache_dir "$HOME/.cache/dvc"`'
+        ) from None
     if found:
         tell("`dvc repro` makes again what is missing now (`dvc pull` fetches what is shared); `make verify` proves it")
     else:

@@ -185,3 +185,24 @@ def test_where_nothing_can_be_written_it_says_so(project: Path, monkeypatch: pyt
     monkeypatch.setattr("zc.lockfile.LockFile", refuse)
     with pytest.raises(PipelineError, match=r"nothing can be mended: \.dvc/tmp/lock: Permission denied"):
         repair.main()
+
+
+def test_where_dvc_s_notes_can_t_be_written_it_says_how_to_move_them(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", "/dev/null/dvc")
+    with pytest.raises(PipelineError, match=r"nothing can be mended: /dev/null/dvc.*core.site_cache_dir"):
+        repair.main()
+
+
+def test_a_user_without_a_name_is_told_to_take_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(PipelineError, match=r"expected a user with a name.*`export USER=me`"):
+        repair.main()
+    monkeypatch.setenv("USER", "me")
+    repair.main()
