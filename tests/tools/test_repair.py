@@ -171,6 +171,46 @@ def test_an_rwlock_that_is_none_is_put_aside(project: Path, book: str, text: str
     assert path.exists()
 
 
+NETWORK = """
+import json
+import numpy, yaml
+from safetensors.numpy import save_file
+settings = yaml.safe_load(open("params.yaml"))
+settings["lr"] = float(settings["lr"])
+save_file({"weight": numpy.zeros(1)}, "model.safetensors", {"settings": json.dumps(settings)})
+"""
+
+
+def test_what_a_network_contradicts_is_forgotten_and_made_again(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("network.py").write_text(NETWORK)
+    with Path("dvc.yaml").open("a") as graph:
+        graph.write("  fit:\n    cmd: python network.py\n    params: [lr, model]\n    outs: [model.safetensors]\n")
+    for lr in ("1e-3", "2"):
+        Path("params.yaml").write_text(f"lr: {lr}\nmodel: ordered\n")
+        shell("dvc repro -q")
+    true = Path("dvc.lock").read_text()
+    repair.main()
+    assert Path("dvc.lock").read_text() == true
+
+    Path("params.yaml").write_text("lr: 3\nmodel: ordered\n")
+    Path("dvc.lock").write_text(true.replace("lr: 2", "lr: 3"))  # as a merge may leave it
+    assert "up to date" in shell("dvc status")
+    shell("dvc commit -q -f fit")  # and so to the notes of earlier runs
+    repair.main()
+    told = capfd.readouterr().err
+    assert "dvc.lock has fit with lr 3 where the network says 2.0: that entry is removed" in told
+    assert told.count("lr 3 where the network says 2.0: it is removed") == 1
+    assert "Running stage 'fit'" in shell("dvc repro")
+    assert b'\\"lr\\": 3.0' in Path("model.safetensors").read_bytes()
+    capfd.readouterr()
+    repair.main()
+    assert "nothing is damaged" in capfd.readouterr().err
+    Path("params.yaml").write_text("lr: 1e-3\nmodel: ordered\n")
+    assert "is cached" in shell("dvc repro")
+
+
 def test_while_dvc_is_at_work_nothing_is_touched(project: Path) -> None:
     Path("dvc.lock").write_text("")
     with make_lock(".dvc/tmp/lock"), pytest.raises(PipelineError, match="DVC is at work here"):
