@@ -1,10 +1,15 @@
 """The whole pipeline under DVC, on the embedded digits, as a user runs it."""
 
 import json
+import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from stages.lib import digits
@@ -140,6 +145,26 @@ def test_the_digits_never_replace_what_is_there_of_mnist(tmp_path: Path) -> None
         shutil.rmtree(project.folder / lost)
     assert "no mirror of mnist can be reached" in project.run(*RUN, status=None, **NO_MIRROR)
     assert project.read("metrics/test.json") == test and b"dataset: mnist" in project.read("params.yaml")
+
+
+def seen_on_a_terminal(*command: str, folder: Path) -> str:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=theirs, stderr=theirs):
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # nobody has it open any more
+            while chunk := os.read(ours, 2**16):
+                seen += chunk
+    os.close(ours)
+    return seen.decode()
+
+
+def test_on_a_terminal_make_run_shows_how_far_training_is(tmp_path: Path) -> None:
+    Project(tmp_path, **SETTINGS)
+    seen = seen_on_a_terminal(*RUN, folder=tmp_path)
+    assert re.search(r"0%\|.*\| 0/2 \[.*epoch/s\]", seen), seen
+    assert "epoch 2/2  train_loss" in seen
 
 
 def test_nothing_else_makes_run_fall_back(tmp_path: Path) -> None:
