@@ -43,6 +43,7 @@ def joined(told: type[Exception] | tuple[type[Exception], ...] = (NotExactError,
         _counts.clear()
         yield
         return
+    tell = sys.excepthook  # before PyTorch puts its own around it, which loses what is said if that ends the process
     of_all_attempts, rank, workers = next(dist.rendezvous("env://", timeout=TIMEOUT))
     _store = _connected(of_all_attempts, rank, workers)
     try:
@@ -51,7 +52,7 @@ def joined(told: type[Exception] | tuple[type[Exception], ...] = (NotExactError,
     except told as error:
         if _together(of_all_attempts.add, f"told {error}", 1) == 1:
             of_all_attempts.add("told", 1)
-            sys.excepthook(type(error), error, error.__traceback__)  # now, as the first to end makes torchrun end all
+            tell(type(error), error, error.__traceback__)  # now, as the first to end makes torchrun end all
         raise SystemExit(1) from None
     finally:
         _store = None
