@@ -20,6 +20,11 @@ import torch.distributed as dist
 from samebits.errors import NotExactError, WorkersError, refusal
 
 TIMEOUT = timedelta(minutes=5)  # after which a worker that the others wait for counts as lost
+# A machine whose own name means 127.0.1.1 to it sends the others there: https://github.com/pytorch/gloo/issues/223
+CONNECT = (
+    "start all of them again; if they are on several machines, first `export GLOO_SOCKET_IFNAME=eth0` on each, or what "
+    "`ip address` there calls the network that leads to the others"
+)
 _store: dist.Store | None = None  # what the workers share
 _alone = False
 _images = 0, 1, 1  # of the batch that was shared last: the first of this worker's, how many it has, and all have
@@ -62,7 +67,7 @@ def _connected(of_all_attempts: dist.Store, rank: int, workers: int) -> dist.Sto
     except RuntimeError as error:
         if of_all_attempts.add("told", 0) > 0:  # one that found something wrong is gone already
             raise SystemExit(1) from None
-        raise WorkersError(f"the workers can't connect: {str(error)[:200]}; start all of them again") from None
+        raise WorkersError(f"the workers can't connect: {str(error)[:200]}; {CONNECT}") from None
     return store
 
 

@@ -7,7 +7,7 @@ files of data/raw.
 import shutil
 from contextlib import suppress
 
-from stages.lib import data, mirrors, output, params
+from stages.lib import data, inputs, mirrors, output, params
 from stages.lib.errors import PipelineError
 
 
@@ -22,6 +22,7 @@ def files(dataset: str) -> dict[str, bytes]:
     return digits.files()
 
 
+@inputs.unchanged("download")
 def main() -> None:
     settings = params.load()
     found = files(settings.dataset)

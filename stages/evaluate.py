@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, drawing, model, numerics, output, params, plot, tables, tensors
+from stages.lib import checkpoint, data, drawing, inputs, model, numerics, output, params, plot, tables, tensors
 from stages.lib.errors import PipelineError
 from stages.lib.tensors import Tensors
 
@@ -182,10 +182,11 @@ def drawing_page(network: nn.Module, images: Tensors, logits: torch.Tensor, arit
     return drawing.page(chain if same else nn.Sequential(), images)
 
 
+@inputs.unchanged("evaluate")
 def main() -> None:
     settings = params.load()
     network = model.empty(settings.model, settings.hidden_units)
-    trained_with = checkpoint.load("models/checkpoint.safetensors", network, settings.network())
+    trained_with = checkpoint.load("models/checkpoint.safetensors", network, settings.training())
     test = tensors.to_tensors(data.load_test(settings.dataset))
     loss = tables.read("plots/loss.csv", ["epoch", "train_loss"])
     published = tables.read(PUBLISHED, ["epoch", "fresh", "continued"]) if PUBLISHED.exists() else None

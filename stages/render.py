@@ -3,7 +3,7 @@
 Reads data/raw; writes the pictures of plots/samples.
 """
 
-from stages.lib import data, params, plot
+from stages.lib import data, inputs, params, plot
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ def class_grid(images: np.ndarray, count: int) -> Figure:
     return figure
 
 
+@inputs.unchanged("render")
 def main() -> None:
     settings = params.load()
     train = data.load_train(settings.dataset)

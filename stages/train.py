@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from stages.lib import checkpoint, data, model, numerics, output, params, resume, tensors
+from stages.lib import checkpoint, data, inputs, model, numerics, output, params, resume, tensors
 from stages.lib.errors import PipelineError
 from stages.lib.params import Training
 from stages.lib.resume import History
@@ -150,7 +150,7 @@ def told(history: History, epochs: int) -> str:
 
 
 def main() -> None:
-    with workers.joined((PipelineError, NotExactError, WorkersError)):
+    with workers.joined((PipelineError, NotExactError, WorkersError)), inputs.unchanged("train"):
         settings = params.load()
         device = available(settings.device)
         network = model.empty(settings.model, settings.hidden_units)

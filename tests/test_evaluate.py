@@ -1,8 +1,11 @@
 import json
+import shutil
+from contextlib import chdir
 from pathlib import Path
 
 from stages import evaluate
 from stages.lib import checkpoint, data, model, numerics, params, tensors
+from stages.lib.errors import PipelineError
 from tests.project import ROOT
 
 import numpy as np
@@ -202,3 +205,10 @@ def test_a_network_without_a_layer_of_pixels_has_an_empty_picture() -> None:
     weights = evaluate.of_pixels(torch.nn.Sequential(torch.nn.Linear(28, 4), torch.nn.Linear(4, 10)))
     assert weights.shape == (0, 784)
     assert evaluate.weights_figure(weights).get_suptitle() == "No layer sees the pixels"
+
+
+def test_a_network_that_other_settings_trained_is_refused(small: Path, tmp_path: Path, run_stages) -> None:
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    refused = pytest.raises(PipelineError, match=r"(?s)`make repair`, then `dvc repro`:.*lr: expected 0.7, found 0.1")
+    with chdir(tmp_path), refused:
+        run_stages("evaluate", lr=0.7)
