@@ -7,8 +7,9 @@ from contextlib import chdir
 from decimal import Decimal, localcontext
 from pathlib import Path
 
-from stages import evaluate
-from stages.lib import checkpoint, data, drawing, model, params, tensors
+from stages import draw as stage
+from stages.lib import checkpoint, data, model, params, tensors
+from stages.lib.drawing import chain
 from tests.browser import Browser, needs_chromium
 from tools import photo
 
@@ -49,7 +50,7 @@ def small(small: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: Cal
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(model.MODELS, "sequential", sigmoid)
         with chdir(folder):
-            run_stages("build", "train", "evaluate")
+            run_stages("build", "train", "evaluate", "draw")
         yield folder
 
 
@@ -87,7 +88,7 @@ def computed(browser: Browser, images: torch.Tensor) -> list[list[float]]:
     """The page's own probabilities of images (n, 28, 28) uint8."""
     return browser.value(
         f"""(() => {{
-            const all = bytes("{drawing.encoded(images.numpy())}");
+            const all = bytes("{chain.encoded(images.numpy())}");
             const image = (_, i) => forward(all.subarray(784 * i, 784 * (i + 1))).probabilities;
             return Array.from({{ length: {len(images)} }}, image);
         }})()"""
@@ -173,9 +174,9 @@ def test_on_mnist_its_probabilities_and_what_it_says_of_drawings_are_right(brows
 def test_a_weight_changed_in_its_last_bit_gives_other_probabilities(
     layer: int, browser: Browser, network: nn.Module, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
-    chain = drawing.chain(network)
-    before = expected(chain, test_images.images)
-    linear = [part for part in drawing.chain(network) if isinstance(part, nn.Linear)][layer]
+    layers = chain.chain(network)
+    before = expected(layers, test_images.images)
+    linear = [part for part in chain.chain(network) if isinstance(part, nn.Linear)][layer]
     own = linear.weight.data.clone()
     other = torch.nextafter(own, torch.tensor(torch.inf))
     bits = grid.factor_bits(linear.in_features)
@@ -185,9 +186,9 @@ def test_a_weight_changed_in_its_last_bit_gives_other_probabilities(
     place = divmod(int((changed * seen).argmax()), linear.in_features)
     linear.weight.data[place] = other[place]
     try:
-        open_page(browser, tmp_path, drawing.page(chain, test_images))
+        open_page(browser, tmp_path, stage.page(layers, test_images))
         found = computed(browser, test_images.images)
-        assert found == expected(chain, test_images.images)
+        assert found == expected(layers, test_images.images)
     finally:
         linear.weight.data = own
     assert found != before
@@ -201,7 +202,7 @@ def test_images_of_any_kind_get_the_probabilities_of_pytorch(
 ) -> None:
     network = model.empty(name, hidden_units)
     model.initialize(network, torch.Generator().manual_seed(2))
-    open_page(browser, tmp_path, drawing.page(drawing.chain(network), test_images))
+    open_page(browser, tmp_path, stage.page(chain.chain(network), test_images))
     assert computed(browser, odd_images()) == expected(network, odd_images())
     assert browser.value("document.querySelectorAll('#units canvas').length") == min(hidden_units, 100)
 
@@ -216,7 +217,7 @@ def test_large_weights_and_several_hidden_layers_get_the_probabilities_of_pytorc
     model.initialize(network, torch.Generator().manual_seed(3))
     network[0].weight.data *= 300  # both ends of the sigmoid
     network[4].weight.data *= 100
-    open_page(browser, tmp_path, drawing.page(drawing.chain(network), test_images))
+    open_page(browser, tmp_path, stage.page(chain.chain(network), test_images))
     found = computed(browser, odd_images())
     assert found == expected(network, odd_images())
     assert min(map(min, found)) < 1e-30
@@ -226,7 +227,7 @@ def test_large_weights_and_several_hidden_layers_get_the_probabilities_of_pytorc
 def test_what_math_exp_leaves_open_is_settled_with_integers(
     browser: Browser, network: nn.Module, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
-    text = drawing.page(drawing.chain(network), test_images)
+    text = stage.page(chain.chain(network), test_images)
     assert text.count("const ERROR = 2 ** -44") == 1
     open_page(browser, tmp_path, text.replace("const ERROR = 2 ** -44", "const ERROR = 2 ** -1"))
     images = odd_images()[:4]
@@ -270,7 +271,7 @@ def test_ink_is_averaged_as_pillow_does(seed: int, browser: Browser, small: Path
     image = np.where(random.random((random.integers(20, 90), random.integers(20, 400))) < 0.5, 255, 0).astype(np.uint8)
     browser.open(small / "plots/draw.html")
     for size in range(1, 21):
-        found = browser.value(f'[...narrowed(bytes("{drawing.encoded(image)}"), {image.shape[1]}, {size})]')
+        found = browser.value(f'[...narrowed(bytes("{chain.encoded(image)}"), {image.shape[1]}, {size})]')
         shrunk = photo.Image.fromarray(image).resize((size, len(image)), photo.Image.Resampling.BOX)
         assert found == np.asarray(shrunk).T.flatten().tolist()
 
@@ -353,8 +354,7 @@ def test_of_a_network_that_it_can_not_compute_it_says_so(
 ) -> None:
     network = CONSTRUCTIONS[name]()
     few = tensors.Tensors(test_images.images[:50], test_images.labels[:50])
-    logits = evaluate.predict(network, few, EXACT) if name != "no layer" else torch.zeros(50, 10)
-    open_page(browser, tmp_path, evaluate.drawing_page(network, few, logits, EXACT))
+    open_page(browser, tmp_path, stage.drawing(network, few, EXACT))
     assert "There is nothing to draw on here" in browser.value("document.body.innerText")
     assert browser.value("paper.checkVisibility()") is False
 
@@ -362,12 +362,11 @@ def test_of_a_network_that_it_can_not_compute_it_says_so(
 def test_natively_trained_networks_are_drawn_on_too(
     small: Path, network: nn.Module, test_images: tensors.Tensors, run_stages: Callable[..., None]
 ) -> None:
-    native = samebits.native()
-    page = evaluate.drawing_page(network, test_images, evaluate.predict(network, test_images, native), native)
+    page = stage.drawing(network, test_images, samebits.native())
     assert page == (small / "plots/draw.html").read_text(encoding="utf-8")
 
 
 def test_it_needs_no_other_file_and_is_small(test_images: tensors.Tensors) -> None:
-    text = drawing.page(drawing.chain(model.empty("sequential", 20)), test_images)
+    text = stage.page(chain.chain(model.empty("sequential", 20)), test_images)
     assert len(text.encode()) < 600_000
     assert not any(word in text for word in ("http:", "https:", "src=", "href=", "import(", "fetch("))

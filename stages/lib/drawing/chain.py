@@ -1,22 +1,13 @@
-"""The page on which one draws a digit: drawing.html with drawing.js and the trained network inside.
-
-The script computes as exact.py does, and knows one form of network: linear layers with a sigmoid between any two.
-"""
+"""A network as a chain of layers that page.js can compute: linear ones with a sigmoid between any two."""
 
 import base64
-import json
-from pathlib import Path
 from typing import Any
 
 from stages.lib import model
-from stages.lib.tensors import Tensors
 
 import numpy as np
 import torch
 from torch import nn
-
-TEMPLATE = Path(__file__).with_suffix(".html")
-SCRIPT = Path(__file__).with_suffix(".js")
 
 
 def chain(network: nn.Module) -> nn.Sequential:
@@ -26,19 +17,6 @@ def chain(network: nn.Module) -> nn.Sequential:
     if [*(layer.in_features for layer in layers), model.CLASSES] != outputs:
         return nn.Sequential()
     return nn.Sequential(*[part for layer in layers for part in (nn.Sigmoid(), layer)][1:])
-
-
-def page(network: nn.Sequential, images: Tensors) -> str:
-    """The page for a `chain`, with the first image of each class to load; without layers it says that it can't draw."""
-    firsts = np.unique(images.labels.numpy(), return_index=True)[1].tolist()
-    data = {
-        "layers": [described(layer) for layer in network if isinstance(layer, nn.Linear)],
-        "samples": [
-            {"index": i, "label": int(images.labels[i]), "pixels": encoded(images.images[i].numpy())} for i in firsts
-        ],
-    }
-    filled = TEMPLATE.read_text(encoding="utf-8").replace("{data}", json.dumps(data))
-    return filled.replace("{script}", SCRIPT.read_text(encoding="utf-8").rstrip())
 
 
 def described(layer: nn.Linear) -> dict[str, Any]:
