@@ -1,15 +1,15 @@
 """Measure the trained network on the test images, the only stage that touches them after download.
 
 Reads data/raw, models/checkpoint.safetensors, plots/loss.csv and data/published_loss.csv; writes metrics/test.json, the
-tables predictions.csv, classes.csv, calibration.csv and summary.csv of plots, pictures of the mistakes, the weights and
-the loss, and draw.html, a page on which one draws a digit.
+tables predictions.csv, classes.csv, calibration.csv and summary.csv of plots, and pictures of the mistakes, the weights
+and the loss.
 """
 
 import math
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, drawing, inputs, model, numerics, output, params, plot, tables, tensors
+from stages.lib import checkpoint, data, inputs, model, numerics, output, params, plot, tables, tensors
 from stages.lib.errors import PipelineError
 from stages.lib.tensors import Tensors
 
@@ -175,13 +175,6 @@ def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame | None) -> F
     return figure
 
 
-def drawing_page(network: nn.Module, images: Tensors, logits: torch.Tensor, arithmetic: numerics.Arithmetic) -> str:
-    """The page on which one draws a digit; it says that it can't compute a network if it doesn't get these logits."""
-    chain = drawing.chain(network)
-    same = len(chain) and torch.equal(predict(chain, images, arithmetic), logits)
-    return drawing.page(chain if same else nn.Sequential(), images)
-
-
 @inputs.unchanged("evaluate")
 def main() -> None:
     settings = params.load()
@@ -211,7 +204,6 @@ def main() -> None:
     plot.save(mistakes_figure(table, images, settings.mistakes), "plots/mistakes.png")
     plot.save(weights_figure(of_pixels(network)), "plots/weights.png")
     plot.save(loss_figure(loss, published), "plots/loss.png")
-    output.write_text("plots/draw.html", drawing_page(network, test, logits, arithmetic))
 
 
 if __name__ == "__main__":

@@ -1,49 +1,151 @@
-"""A changed training ends the same wherever it was interrupted, lengthened or shared out among workers."""
+"""Each line of the README's "To change …", done as it says: what it is about is then in the results."""
 
-import os
-import subprocess
-import sys
-from contextlib import chdir
+import hashlib
+import json
+import re
 from pathlib import Path
 
-from tests.changes import CHANGES, Cosine, trained
-from tests.project import ROOT
+from stages.lib import data, digits
+from tests.project import ROOT, Project
 
 import pytest
 
-Change = type[CHANGES[0]]
+pytestmark = pytest.mark.slow
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CLASSES_STAGE = '''"""Count the training images of each class."""
+
+from stages.lib import data, output, params
+
+import numpy as np
 
 
-@pytest.mark.parametrize("numerics", ["exact", "native"])
-@pytest.mark.parametrize("change", CHANGES)
-def test_where_it_was_interrupted_or_lengthened_changes_nothing(change: Change, numerics: str, tmp_path: Path) -> None:
-    found = []
-    for name, first in (("whole", {}), ("killed", {"most": 2}), ("lengthened", {"epochs": 2})):
-        (tmp_path / name).mkdir()
-        with chdir(tmp_path / name):
-            if first:
-                trained(change, numerics=numerics, **first)
-            found.append(trained(change, numerics=numerics))
-    (lengths, *whole), (after_kill, *killed), (after_two, *lengthened) = found
-    assert lengths == [0, 1, 2, 3, 4]
-    assert after_kill == [2, 3, 4]
-    assert after_two == (lengths if change is Cosine else [2, 3, 4])  # which is another one for two epochs
-    assert killed == lengthened == whole
+def main() -> None:
+    labels = data.load_train(params.load().dataset).labels
+    output.write_json("metrics/classes.json", {str(i): int(n) for i, n in enumerate(np.bincount(labels))})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("numerics", ["exact", "native"])
-def test_three_workers_train_as_one_does(numerics: str, tmp_path: Path) -> None:
-    lines = []
-    for number, launch in enumerate([[], ["torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m"]]):
-        (tmp_path / str(number)).mkdir()
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", *launch, "tests.changes", numerics]
-        done = subprocess.run(command, cwd=tmp_path / str(number), env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        lines.append([line for line in done.stdout.splitlines() if not line.startswith("numerics:")])
-    if numerics == "exact":
-        assert lines[0] == lines[1]
-    else:
-        losses = [[[float(word.strip("[],")) for word in line.split()[2:]] for line in of] for of in lines]
-        assert losses[1] == [pytest.approx(each, rel=1e-4) for each in losses[0]]
+if __name__ == "__main__":
+    main()
+'''
+CLASSES_ENTRY = """
+  classes:
+    desc: Count the training images of each class
+    cmd: python -m stages.classes
+    deps: [data/raw, stages/classes.py, stages/lib/data.py, stages/lib/output.py, stages/lib/params.py]
+    params: [dataset]
+    metrics: [metrics/classes.json: {cache: false}]
+
+plots:
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project on the digits after `dvc repro`; the tests change it one after the other."""
+    project = Project(tmp_path_factory.mktemp("changed"), dataset="digits", epochs=1, batch_size=50)
+    project.run("dvc", "repro")
+    return project
+
+
+def edit(project: Project, path: str, old: str, new: str) -> None:
+    file = project.folder / path
+    text = file.read_text(encoding="utf-8")
+    assert old in text, f"{path} has no {old!r}"
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def stages_run(project: Project) -> list[str]:
+    return re.findall(r"^Running stage '(\w+)'", project.run("dvc", "repro"), re.MULTILINE)
+
+
+def test_these_are_the_lines() -> None:
+    lines = re.findall(r"^\| (an? [\w ]+|the \w+) \|", README.split("## To change …")[1], re.MULTILINE)
+    assert lines == [
+        "a setting", "the network", "the optimizer", "the dataset", "a new setting", "a new stage",
+        "a chart or a picture",
+    ]  # fmt: skip
+
+
+def test_a_setting(project: Project) -> None:
+    edit(project, "params.yaml", "mistakes: 24", "mistakes: 3")
+    assert stages_run(project) == ["evaluate"]
+
+
+def test_the_network(project: Project) -> None:
+    layers = "nn.Linear(hidden_units, hidden_units),\n        nn.ReLU(),\n        nn.Linear(hidden_units, CLASSES),"
+    edit(
+        project,
+        "stages/lib/model.py",
+        "nn.Sigmoid(),\n        nn.Linear(hidden_units, CLASSES),",
+        f"nn.ReLU(),\n        {layers}",
+    )
+    assert stages_run(project) == ["build", "train", "evaluate", "draw"]
+    assert list(json.loads(project.read("metrics/model.json"))["layers"]) == ["0", "2", "4"]
+
+
+def test_the_dataset(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project", dataset="negatives", epochs=1, batch_size=50)
+    sha256 = {}
+    for name, content in digits.files().items():
+        images = data.decode_idx(content)
+        content = data.encode_idx(255 - images if "images" in name else images)
+        (tmp_path / name).write_bytes(content)
+        sha256[name] = hashlib.sha256(content).hexdigest()
+    table = project.folder / "stages/lib/data.py"
+    entry = f'    "negatives": Dataset({sha256}, mirrors=("{tmp_path.as_uri()}",)),\n'
+    table.write_text(table.read_text().replace("DATASETS = {\n", f"DATASETS = {{\n{entry}"))
+    project.run("dvc", "repro")
+    assert {name: hashlib.sha256(project.read(f"data/raw/{name}")).hexdigest() for name in sha256} == sha256
+    assert json.loads(project.read("metrics/test.json"))["total"] == 297
+
+
+def test_the_optimizer_with_a_new_setting(project: Project) -> None:
+    field = '    weight_decay: float = Field(ge=0, le=1, description="a number from 0 to 1")\n'
+    edit(project, "stages/lib/params.py", "    momentum: float", f"{field}    momentum: float")
+    with (project.folder / "params.yaml").open("a") as file:
+        file.write("weight_decay: 0.01  # of Adam, 0 to 1\n")
+    edit(project, "dvc.yaml", "      - validation_images\n", "      - validation_images\n      - weight_decay\n")
+    edit(project, "sweep/dvc.yaml", "          - numerics\n", "          - numerics\n          - weight_decay\n")
+    sgd = "torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False)"
+    adam = "torch.optim.Adam(network.parameters(), weight_decay=settings.weight_decay, foreach=False)"
+    edit(project, "stages/train.py", sgd, adam)
+    assert "train" in stages_run(project)
+    weights = project.read("models/checkpoint.safetensors")
+    assert b"weight_decay" in weights
+    project.run("dvc", "exp", "run", "-S", "weight_decay=0")
+    assert project.read("models/checkpoint.safetensors") != weights
+    project.run("dvc", "exp", "run", "-S", "weight_decay=0.01")
+    assert project.read("models/checkpoint.safetensors") == weights
+
+
+def test_a_new_stage(project: Project) -> None:
+    (project.folder / "stages/classes.py").write_text(CLASSES_STAGE)
+    edit(project, "dvc.yaml", "\nplots:\n", CLASSES_ENTRY)
+    assert stages_run(project) == ["classes"]
+    assert sum(json.loads(project.read("metrics/classes.json")).values()) == 1_500
+
+
+def test_a_picture_and_a_chart(project: Project) -> None:
+    edit(
+        project,
+        "stages/render.py",
+        "    grid = first",
+        '    plot.save(class_grid(train.images[:20], 2), "plots/samples/two.png")\n    grid = first',
+    )
+    edit(
+        project,
+        "dvc.yaml",
+        "      - plots/samples/views.png:",
+        "      - plots/samples/two.png:\n          cache: false\n      - plots/samples/views.png:",
+    )
+    chart = "  - Precision:\n      x: class\n      y:\n        plots/classes.csv: precision\n      template: points\n"
+    edit(project, "dvc.yaml", "\nplots:\n", f"\nplots:\n{chart}")
+    assert stages_run(project) == ["render"]
+    shown = json.loads(project.run("dvc", "plots", "show", "--json"))
+    assert "errors" not in shown
+    assert {"plots/samples/two.png", "Precision"} <= shown["data"].keys()
+
+
+def test_a_colour_of_the_page_to_draw_on(project: Project) -> None:
+    edit(project, "stages/lib/drawing/page.html", "--page: #fff", "--page: #ffe")
+    assert stages_run(project) == ["draw"]

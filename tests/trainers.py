@@ -1,4 +1,4 @@
-"""Trainers as people change them; `python -m tests.changes exact` trains with each, also as workers of torchrun."""
+"""Trainers as people change them; `python -m tests.trainers exact` trains with each, also as workers of torchrun."""
 
 import hashlib
 import io
