@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.lib import data, digits, mirrors, plot
 from stages.lib.errors import PipelineError
-from tests.project import STAGES
+from tests.project import STAGES, Project
 
 import pytest
 import torchvision
@@ -84,14 +84,15 @@ def test_other_datasets_go_through_all_stages_under_their_classes_names(
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\0\0\x08\1\0\0\0\1\7"])
-def test_a_damaged_file_is_made_anew(damaged: bytes, small: Path, tmp_path: Path, run_stages) -> None:
+def test_a_damaged_file_is_made_anew_and_kept(damaged: bytes, small: Path, tmp_path: Path, run_stages) -> None:
     shutil.copytree(small / data.FOLDER, tmp_path / data.FOLDER)
     with chdir(tmp_path):
         data.TEST_FILES[1].write_bytes(damaged)
         with pytest.raises(PipelineError, match="run `make repair`"):
             data.load_test("digits")
         run_stages("download")
-        assert found() == FILES
+        kept = f"{data.TEST_FILES[1].name}.{hashlib.sha256(damaged).hexdigest()[:8]}"
+        assert found() == FILES | {kept: damaged}
 
 
 def test_nothing_is_written_when_a_file_is_wrong(tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,9 +103,34 @@ def test_nothing_is_written_when_a_file_is_wrong(tmp_path: Path, run_stages, mon
         assert not Path("data").exists()
 
 
-def test_what_else_lies_in_the_folder_goes(tmp_path: Path, run_stages) -> None:
-    (tmp_path / data.FOLDER / "folder").mkdir(parents=True)
-    (tmp_path / data.FOLDER / "foreign").touch()
+def test_what_else_lies_in_the_folder_stays_and_a_link_is_not_followed(tmp_path: Path, run_stages) -> None:
+    own = tmp_path / "own"
+    (own / "folder").mkdir(parents=True)
+    (own / "notes").touch()
+    (own / "link").symlink_to("folder")
+    shutil.copytree(own, tmp_path / data.FOLDER, symlinks=True)
     with chdir(tmp_path):
         run_stages("download")
-        assert found() == FILES
+        assert {path.name for path in data.FOLDER.iterdir()} == FILES.keys() | {"folder", "notes", "link"}
+        shutil.rmtree(data.FOLDER)
+        data.FOLDER.symlink_to(own)
+        with pytest.raises(PipelineError, match=f"data/raw is a link to {own}, where nothing is written or deleted"):
+            run_stages("download")
+    assert {path.name for path in own.iterdir()} == {"folder", "notes", "link"}
+
+
+@pytest.mark.slow
+def test_dvc_leaves_it_there_too_and_records_only_the_data(tmp_path: Path) -> None:
+    project = Project(tmp_path, dataset="digits")
+    project.run("dvc", "repro", "--quiet", "download")
+    recorded = project.read("dvc.lock")
+    own = [tmp_path / data.FOLDER / name for name in ("notes", "folder/notes", f"{data.FILES[0]}.gz")]
+    own[1].parent.mkdir()
+    for path in own:
+        path.touch()
+    project.run("dvc", "repro", "--force", "--quiet", "download")
+    data_file = tmp_path / data.TEST_FILES[1]
+    data_file.unlink()
+    project.run("dvc", "checkout", "--force", "--quiet", "data/raw")  # as `dvc exp run` does
+    assert data_file.exists() and all(path.exists() for path in own)
+    assert project.read("dvc.lock") == recorded
