@@ -48,10 +48,10 @@ def fetch_any(dataset: str) -> dict[str, bytes]:
             if mirror in named and not isinstance(error, UnreachableError):
                 break
     unreachable = all(isinstance(error, UnreachableError) for error in failures.values())
-    proxy = " through the proxy that the environment names" if getproxies() else ""
+    proxy = " through the proxy that the environment names" if {"http", "https"} & getproxies().keys() else ""
     reasons = "".join(f"  {mirror}\n    {error}\n" for mirror, error in failures.items())
     raise (UnreachableError if unreachable else PipelineError)(
-        f"no mirror of {dataset} {'can be reached' if unreachable else 'gave its files'}{proxy}:\n{reasons}"
+        f"no mirror of {dataset} {f'can be reached{proxy}' if unreachable else 'gave its files'}:\n{reasons}"
         f"Name one that has the four archives ({variable}=https://...) or a folder of them, unpacked or not, "
         "or use the embedded digits: dvc exp run -S dataset=digits -S batch_size=10"
     )

@@ -130,6 +130,7 @@ def test_a_busy_mirror_is_asked_again_and_given_up_in_the_end(status: int, use) 
 
 def test_a_mirror_that_can_t_be_reached_is_told_apart(good: Path, use, monkeypatch: pytest.MonkeyPatch) -> None:
     use(CLOSED)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(UnreachableError, match=f"no mirror of mnist can be reached:\n  {CLOSED}\n.*refused"):
         mirrors.fetch_any("mnist")
     with server(BAD["missing"][0]) as broken:
