@@ -107,11 +107,16 @@ def summary(scores: dict[str, float | int], parameters: int, settings: dict[str,
     return pandas.DataFrame({"name": values.keys(), "value": values.values()}, dtype=object)
 
 
-def mistakes_figure(table: pandas.DataFrame, images: np.ndarray, count: int) -> Figure:
-    """The `count` mistakes with the highest stated probability, the highest first; images: (n, 28, 28) in [0, 1]."""
+def mistakes_figure(table: pandas.DataFrame, images: np.ndarray, count: int, classes: tuple[str, ...]) -> Figure:
+    """The `count` mistakes with the highest stated probability, the highest first; images: (n, 28, 28) in [0, 1].
+
+    classes: what the ten classes are called.
+    """
     wrong = table[table["actual"] != table["predicted"]]
     shown = wrong.sort_values("probability", ascending=False, kind="stable").head(count)
-    titles = [f"{row.actual} taken for {row.predicted}\n{row.probability:.1%}" for row in shown.itertuples()]
+    titles = [
+        f"{classes[row.actual]} taken for {classes[row.predicted]}\n{row.probability:.1%}" for row in shown.itertuples()
+    ]
     title = f"The {len(shown)} most confident of {len(wrong):,} mistakes"
     return plot.titled_images(list(images[shown["index"].tolist()]), titles, 6, 1.25, title)
 
@@ -201,7 +206,8 @@ def main() -> None:
     parameters = sum(value.numel() for value in network.parameters())
     output.write_csv("plots/summary.csv", summary(scores, parameters, trained_with))
     images = test.images.numpy() / 255
-    plot.save(mistakes_figure(table, images, settings.mistakes), "plots/mistakes.png")
+    classes_shown = data.DATASETS[settings.dataset].classes
+    plot.save(mistakes_figure(table, images, settings.mistakes, classes_shown), "plots/mistakes.png")
     plot.save(weights_figure(of_pixels(network)), "plots/weights.png")
     plot.save(loss_figure(loss, published), "plots/loss.png")
 

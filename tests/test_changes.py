@@ -130,7 +130,7 @@ def test_a_picture_and_a_chart(project: Project) -> None:
         project,
         "stages/render.py",
         "    grid = first",
-        '    plot.save(class_grid(train.images[:20], 2), "plots/samples/two.png")\n    grid = first',
+        '    plot.save(class_grid(train.images[:20], 2, classes), "plots/samples/two.png")\n    grid = first',
     )
     edit(
         project,

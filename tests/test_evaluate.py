@@ -155,9 +155,9 @@ def test_mistakes_are_shown_with_their_own_images_the_most_confident_first() -> 
         }
     )
     images = np.broadcast_to(np.arange(4.0).reshape(4, 1, 1) / 4, (4, 28, 28))
-    figure = evaluate.mistakes_figure(table, images, 2)
+    figure = evaluate.mistakes_figure(table, images, 2, tuple("abcdefghij"))
     assert figure.get_suptitle() == "The 2 most confident of 3 mistakes"
-    assert [axes.get_title() for axes in figure.axes] == ["5 taken for 8\n87.5%", "6 taken for 0\n60.0%"]
+    assert [axes.get_title() for axes in figure.axes] == ["f taken for i\n87.5%", "g taken for a\n60.0%"]
     assert [axes.images[0].get_array().max() for axes in figure.axes] == [2 / 4, 3 / 4]
 
 
@@ -197,7 +197,7 @@ def test_the_weights_of_any_number_of_units_can_be_drawn(units: int, title: str)
 
 def test_no_mistake_is_no_picture_but_a_title() -> None:
     perfect = pandas.DataFrame({"index": [0], "actual": [1], "predicted": [1], "probability": [0.9]})
-    figure = evaluate.mistakes_figure(perfect, np.zeros((1, 28, 28)), 5)
+    figure = evaluate.mistakes_figure(perfect, np.zeros((1, 28, 28)), 5, tuple("0123456789"))
     assert figure.get_suptitle() == "The 0 most confident of 0 mistakes"
 
 
