@@ -57,14 +57,14 @@ class Trainer:
         Raises PipelineError at the first loss that is not finite, or so large that nothing is learned.
         """
         self.network.train()
-        loss_sum = 0.0
+        loss_sum, n = 0.0, sum(map(len, batches))
         for number, batch in enumerate(batches, start=1):
             images, labels = training.batch(workers.share(batch))
             loss = workers.mean(self.step(images, labels).item())
             if not loss < DIVERGED:  # NaN, too, is not
                 raise diverged(loss, number, self.optimizer.param_groups[0]["lr"])
             loss_sum += loss * len(batch)
-        return loss_sum / sum(map(len, batches))
+        return loss_sum / n
 
     @torch.no_grad()
     def validate(self, validation: Tensors) -> dict[str, float | None]:
