@@ -17,11 +17,15 @@ def test_the_table_of_stages_is_the_graph() -> None:
 
 def test_the_result_is_that_of_the_last_commit() -> None:
     # not of the working tree, which may hold an experiment
-    recorded = json.loads(subprocess.check_output(["git", "show", "HEAD:./metrics/test.json"], cwd=ROOT))
+    recorded, built = (
+        json.loads(subprocess.check_output(["git", "show", f"HEAD:./metrics/{name}.json"], cwd=ROOT))
+        for name in ("test", "model")
+    )
     accuracy, low, high = (100 * recorded[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
     result = (
         f"**{accuracy:.2f} %** of the {recorded['total']:,} test images correct "
-        f"(95 % interval {low:.2f} to {high:.2f} %), test loss {recorded['loss']:.4f}, 15,910 parameters"
+        f"(95 % interval {low:.2f} to {high:.2f} %), test loss {recorded['loss']:.4f}, "
+        f"{built['parameters']:,} parameters"
     )
     assert result in README, f"README.md: the last commit's result is {result}"
 
