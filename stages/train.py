@@ -37,7 +37,7 @@ class Trainer:
     """
 
     def __init__(self, network: nn.Module, settings: Training) -> None:
-        self.network = network
+        self.network, self.stopped = network, False  # whether no epoch should follow
         self.optimizer = torch.optim.SGD(
             network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False
         )
@@ -93,6 +93,8 @@ def fit(trainer: Trainer, images: Tensors, settings: Training, done: int = 0) ->
     training, validation = images.split(n)
     arithmetic = numerics.arithmetic(settings.numerics, settings.device)
     for epoch in range(done + 1, settings.epochs + 1):
+        if trainer.stopped:
+            return
         order = tensors.shuffled(n, settings.seed, epoch).to(images.labels.device)
         tensors.seed(settings.seed, epoch)  # for layers that draw numbers, as dropout does
         with arithmetic:
