@@ -20,6 +20,7 @@ import torch
 from samebits import NotExactError, WorkersError, workers
 from torch import nn
 from torch.nn import functional
+from torch.optim import SGD
 from tqdm import tqdm
 
 INITIAL = Path("models/initial.safetensors")
@@ -38,9 +39,7 @@ class Trainer:
 
     def __init__(self, network: nn.Module, settings: Training) -> None:
         self.network, self.stopped = network, False  # whether no epoch should follow
-        self.optimizer = torch.optim.SGD(
-            network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False
-        )
+        self.optimizer = SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False)
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Learn from a batch: images (b, 784) and labels (b,). Returns the mean loss before that, in nats."""
