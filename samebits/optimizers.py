@@ -43,12 +43,12 @@ class Number(float):
     """
 
     def __rpow__(self, base: float, modulo: None = None) -> "Number":  # type: ignore[override]
-        return Number(functions.power(base, float(self)))
+        return Number(functions.nearest_power(base, float(self)))
 
     def __pow__(self, exponent: float, modulo: None = None) -> "Number":  # type: ignore[override]
         if exponent == 0.5:
             return Number(math.sqrt(self))
-        return Number(functions.power(float(self), exponent))
+        return Number(functions.nearest_power(float(self), exponent))
 
 
 def _closed(name: str) -> Any:

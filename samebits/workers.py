@@ -191,6 +191,12 @@ def is_of_images(x: Any) -> bool:
     return dimension == 0
 
 
+def check_same(function: str, *weights: Any) -> None:
+    """Raise NotExactError for weights that are made of a worker's images."""
+    if not _is_alone() and any(is_of_images(x) for x in weights):
+        raise refusal(function, "with several workers, weights that depend on the images can't be told from images")
+
+
 def are_sizes_of_images(sizes: torch.Size) -> bool:
     """Whether a shape begins with the number of this worker's images, and there are others."""
     _, own, total = _images
