@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from samebits import composed, functions, losses, optimizers, products, sums, tables, workers
+from samebits import composed, functions, grid, losses, optimizers, products, sums, tables, workers
 from samebits.errors import refusal
 from samebits.native import OF_ALL
 from samebits.sums import dims_of, needs_gradient
@@ -34,7 +34,7 @@ def by_name(functions: dict[str, Call]) -> dict[Call, Call]:
     return {function: compute for names, compute in functions.items() for function in named(names)}
 
 
-PRIMITIVES = {
+PRIMITIVES: dict[str, Call] = {
     "sum": sums.sum_,
     "expand broadcast_to": sums.expand,
     "expand_as": lambda x, other: sums.expand(x, *other.shape),
@@ -55,7 +55,8 @@ PRIMITIVES = {
     "reciprocal": lambda x: torch.ones_like(x) / x,
     "__rtruediv__ __rdiv__": lambda x, other: x.new_tensor(other) / x,
     "bernoulli_": bernoulli_,
-    **optimizers.MANY,
+    "sqrt_": lambda x: x.copy_(functions.of_one_number("sqrt")(x)),
+    **{name: optimizers.METHODS[name] for name in ("addcmul", "addcmul_", "addcdiv", "addcdiv_", "lerp", "lerp_")},
 }
 COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function in tables.PICKED}
 COMPOSED = by_name(composed.FUNCTIONS)
@@ -71,7 +72,6 @@ class Exact(TorchFunctionMode):
         self.others = False  # whether there are other workers
 
     def __torch_function__(self, func: Call, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Compute one call, exactly."""
         if func in PLAIN:
             result = func(*args, **kwargs) if kwargs else func(*args)
         elif compute := COMPUTED.get(func):
@@ -166,7 +166,7 @@ def elementwise(func: Call, args: Any, kwargs: Any, tensors: list[Tensor]) -> An
         if kwargs.get("rounding_mode") or (func in tables.ADD and len(args) > 2):
             raise refusal(name_of(func), "with rounding_mode or a third argument it is more than one operation")
     if func in tables.DIVIDE and tensors[0].device.type != "cpu":
-        args = (args[0], optimizers.divisor(args[1], tensors[0]), *args[2:])
+        args = (args[0], grid.divisor(args[1], tensors[0]), *args[2:])
     if len(tensors) > 1 and needs_gradient(*tensors):
         images = [workers.is_of_images(x) for x in tensors]
         shape = torch.broadcast_shapes(*(x.shape for x in tensors))
@@ -206,7 +206,6 @@ class exact:  # noqa: N801
         self.mode, self.watch, self.entered = Exact(), Watch(), ExitStack()
 
     def __enter__(self) -> None:
-        """Begin to see what is called and executed."""
         flushes = bool(torch.tensor(1e-39).mul(1) == 0)  # a library may have changed that for the whole process
         torch.set_flush_denormal(False)
         with ExitStack() as stack:
@@ -214,18 +213,17 @@ class exact:  # noqa: N801
             stack.callback(register_optimizer_step_pre_hook(self._before_step).remove)
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
             self.mode.others = workers.size() > 1
-            for context in (optimizers.schedules(), optimizers.steps(), self.watch, self.mode):
+            for context in (optimizers.shielded_steps(), self.watch, self.mode):
                 stack.enter_context(context)
             self.entered = stack.pop_all()
 
     def __exit__(self, *error: Any) -> None:
-        """Leave all as it was."""
         self.entered.__exit__(*error)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         optimizers.check(optimizer)
-        optimizers.steps.is_one = True
+        optimizers.now.steps = True
 
     def _after_step(self, *_: Any) -> None:
-        optimizers.steps.is_one = False
+        optimizers.now.steps = False
         self.watch.next()

@@ -160,8 +160,8 @@ def _convolving(x: Tensor, weight: Tensor, options: list[Any]) -> Operation:
         return torch.ops.aten.convolution(x, weight, None, *options)
 
     def gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Tensor, ...]:
-        wanted = [*wanted[:2], False]
-        return torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, wanted)[:2]
+        mask = [wanted[0], True, False]
+        return torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, mask)[:2]
 
     sizes = list(x.shape[2:])
     if not options[3]:

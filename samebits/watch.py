@@ -25,13 +25,11 @@ class Watch(TorchDispatchMode):
         self.steps, self.seen, self.active = 0, 0, False
 
     def __enter__(self) -> "Watch":
-        """Look on from here."""
         self.active, self.seen = True, 0
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Look away."""
         if self.active:
             self.active = False
             super().__exit__(*error)
