@@ -28,10 +28,6 @@ def count(x: Tensor, dim: Dim) -> int:
     return workers.rows(own) if workers.is_of_images(x) and 0 in dims else own
 
 
-def mean(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    return x.sum(dim, keepdim) / count(x, dim)
-
-
 def var(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: Any = None) -> Tensor:
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -53,14 +49,6 @@ def norm(x: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False) -> Tenso
         raise NotImplementedError(f"a norm of order {p}; 1, 2 and infinity are covered")
     squares = (x * x).sum(dim, keepdim)
     return squares.where(squares > 0, 1).sqrt() * (squares > 0)
-
-
-def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    return x / norm(x, p, dim, True).clamp_min(eps)
-
-
-def cosine_similarity(x: Tensor, y: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    return (normalize(x, 2, dim, eps) * normalize(y, 2, dim, eps)).sum(dim)
 
 
 # Normalization
@@ -143,10 +131,6 @@ def glu(x: Tensor, dim: int = -1) -> Tensor:
     return first * second.sigmoid()
 
 
-def prelu(x: Tensor, weight: Tensor) -> Tensor:
-    return torch.where(x > 0, x, x * (weight if weight.numel() == 1 else per_channel(x, weight)))
-
-
 def softmax(x: Tensor, dim: Any = None) -> Tensor:
     exponentials = (x - x.detach().amax(dim, True)).exp()
     return exponentials / exponentials.sum(dim, True)
@@ -161,16 +145,6 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     most = x.detach().amax(dim, True)
     found = (x - most).exp().sum(dim, True).log() + most
     return found if keepdim else found.squeeze(dim)
-
-
-ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
-    "silu": lambda x: x * x.sigmoid(),
-    "hardsigmoid": lambda x: (x + 3).clamp(0, 6) / 6,
-    "hardswish": lambda x: x * (x + 3).clamp(0, 6) / 6,
-    "selu": lambda x: elu(x, 1.6732632423543772) * 1.0507009873554805,
-    "logsigmoid": lambda x: -functional.softplus(-x, threshold=math.inf),
-    "mish": lambda x: x * functional.softplus(x).tanh(),
-}
 
 
 # Losses
@@ -235,16 +209,6 @@ def each(losses: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return compute
 
 
-LOSSES = {
-    "mse_loss": each(lambda x, y: (x - y) * (x - y)),
-    "l1_loss": each(lambda x, y: (x - y).abs()),
-    "smooth_l1_loss": each(lambda x, y, beta=1.0: huber(x, y, beta) / beta if beta else (x - y).abs()),
-    "huber_loss": each(huber),
-    "binary_cross_entropy": each(lambda x, y: -(y * x.log().clamp_min(-100) + (1 - y) * (1 - x).log().clamp_min(-100))),
-    "binary_cross_entropy_with_logits": each(logistic),
-}
-
-
 # Pooling
 
 
@@ -278,10 +242,6 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
     return torch.stack([torch.stack([x[..., r, c].mean((-2, -1)) for c in columns], -1) for r in rows], -2)
 
 
-def adaptive_avg_pool1d(x: Tensor, output_size: Any) -> Tensor:
-    return adaptive_avg_pool2d(x.unsqueeze(-2), (1, *one_each(output_size, 1))).squeeze(-2)
-
-
 # Dropout
 
 
@@ -296,10 +256,6 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, channels: bool = F
     shared = workers.is_of_images(x)
     drawn = workers.draw(x, lambda n: torch.rand(n, *shape[1:])) if shared else torch.rand(shape)
     return (x * (drawn >= p).to(x.device).float().expand(x.shape)) / (1 - p if p < 1 else 1)
-
-
-def dropout2d(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    return dropout(x, p, training, channels=True)
 
 
 # Attention
@@ -353,15 +309,33 @@ def multi_head_attention_forward(
 
 
 NAMES = (
-    "mean var var_mean norm normalize cosine_similarity batch_norm instance_norm group_norm layer_norm rms_norm gelu "
-    "elu glu prelu softmax log_softmax logsumexp nll_loss cross_entropy kl_div adaptive_avg_pool2d adaptive_avg_pool1d "
-    "dropout dropout2d scaled_dot_product_attention multi_head_attention_forward"
+    "var var_mean norm batch_norm instance_norm group_norm layer_norm rms_norm gelu elu glu softmax log_softmax "
+    "logsumexp nll_loss cross_entropy kl_div adaptive_avg_pool2d dropout scaled_dot_product_attention "
+    "multi_head_attention_forward"
 )
-FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NAMES.split()} | ACTIVATIONS | LOSSES
-FUNCTIONS |= {
-    "std": lambda x, *args, **kwargs: x.var(*args, **kwargs).sqrt(),
+FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NAMES.split()} | {
     "vector_norm": norm,
-    "dropout1d dropout3d feature_dropout": dropout2d,
+    "mean": lambda x, dim=None, keepdim=False: x.sum(dim, keepdim) / count(x, dim),
+    "std": lambda x, *args, **kwargs: x.var(*args, **kwargs).sqrt(),
+    "normalize": lambda x, p=2, dim=1, eps=1e-12: x / norm(x, p, dim, True).clamp_min(eps),
+    "cosine_similarity": lambda x, y, dim=1, eps=1e-8: (
+        functional.normalize(x, 2, dim, eps) * functional.normalize(y, 2, dim, eps)
+    ).sum(dim),
+    "prelu": lambda x, w: torch.where(x > 0, x, x * (w if w.numel() == 1 else per_channel(x, w))),
+    "silu": lambda x: x * x.sigmoid(),
+    "hardsigmoid": lambda x: (x + 3).clamp(0, 6) / 6,
+    "hardswish": lambda x: x * (x + 3).clamp(0, 6) / 6,
+    "selu": lambda x: elu(x, 1.6732632423543772) * 1.0507009873554805,
+    "logsigmoid": lambda x: -functional.softplus(-x, threshold=math.inf),
+    "mish": lambda x: x * functional.softplus(x).tanh(),
+    "mse_loss": each(lambda x, y: (x - y) * (x - y)),
+    "l1_loss": each(lambda x, y: (x - y).abs()),
+    "huber_loss": each(huber),
+    "smooth_l1_loss": each(lambda x, y, beta=1.0: huber(x, y, beta) / beta if beta else (x - y).abs()),
+    "binary_cross_entropy": each(lambda x, y: -(y * x.log().clamp_min(-100) + (1 - y) * (1 - x).log().clamp_min(-100))),
+    "binary_cross_entropy_with_logits": each(logistic),
     "avg_pool1d": avg_pool(1),
     "avg_pool2d": avg_pool(2),
+    "adaptive_avg_pool1d": lambda x, size: adaptive_avg_pool2d(x.unsqueeze(-2), (1, *one_each(size, 1))).squeeze(-2),
+    "dropout1d dropout2d dropout3d feature_dropout": lambda x, p=0.5, training=True: dropout(x, p, training, True),
 }

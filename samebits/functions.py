@@ -58,9 +58,10 @@ def series(first: Decimal, ratio: Callable[[int], Decimal]) -> Decimal:
     return total
 
 
-def cosine(x: Decimal) -> Decimal:
-    """cos(x), for |x| up to 10**9, by its series in a quarter of pi at most."""
+def cosine(x: Decimal, quarters: int = 0) -> Decimal:
+    """cos(x - quarters * pi / 2), for |x| up to 10**9, by its series in a quarter of pi at most."""
     with localcontext(prec=DIGITS + 40):
+        x -= quarters * PI / 2
         turns = (x / (PI / 2)).to_integral_value()
         r = x - turns * PI / 2
         quarter = int(turns) % 4
@@ -69,22 +70,11 @@ def cosine(x: Decimal) -> Decimal:
         return -value if quarter in (1, 2) else value
 
 
-def sine(x: Decimal) -> Decimal:
-    """sin(x), as the cosine a quarter of a turn later."""
-    with localcontext(prec=DIGITS + 40):
-        return cosine(x - PI / 2)
-
-
 def error_function(x: Decimal) -> Decimal:
     """erf(x), the integral of 2 / sqrt(pi) * exp(-t * t) from 0 to x, by its series, for |x| up to 8 or so."""
     with localcontext(prec=2 * DIGITS):
         terms = series(x, lambda n: 2 * x * x / (2 * n + 1))  # Abramowitz and Stegun 7.1.6: all of one sign
         return 2 / PI.sqrt() * (-x * x).exp() * terms
-
-
-def logistic(x: Decimal) -> Decimal:
-    """1 / (1 + exp(-x))."""
-    return 1 / (1 + (-x).exp())
 
 
 def log_1_plus(x: Decimal) -> Decimal:
@@ -117,7 +107,7 @@ FORMULAS = {
     "log1p": Formula(torch.log1p, log_1_plus, lambda g, x, y: g / (x + 1)),
     "sqrt": Formula(torch.sqrt, Decimal.sqrt, lambda g, x, y: g / (y * 2)),
     "rsqrt": Formula(lambda x: 1 / torch.sqrt(x), lambda x: 1 / x.sqrt(), lambda g, x, y: g / (x * -2) * y),
-    "sigmoid": Formula(torch.sigmoid, logistic, lambda g, x, s: (1 - s).mul_(s).mul_(g)),
+    "sigmoid": Formula(torch.sigmoid, lambda x: 1 / (1 + (-x).exp()), lambda g, x, s: (1 - s).mul_(s).mul_(g)),
     "tanh": Formula(torch.tanh, lambda x: (e := exp_minus_1(2 * x)) / (e + 2), lambda g, x, t: (1 - t * t).mul_(g)),
     "erf": Formula(torch.erf, error_function, lambda g, x, y: apply("exp", -x * x).mul_(2 / math.sqrt(math.pi)) * g),
     "softplus": Formula(
@@ -125,7 +115,7 @@ FORMULAS = {
         lambda x: log_1_plus(x.exp()),
         lambda g, x, y: apply("sigmoid", x).mul_(g),
     ),
-    "sin": Formula(torch.sin, sine, lambda g, x, y: apply("cos", x).mul_(g)),
+    "sin": Formula(torch.sin, lambda x: cosine(x, 1), lambda g, x, y: apply("cos", x).mul_(g)),
     "cos": Formula(torch.cos, cosine, lambda g, x, y: apply("sin", x).mul_(g).neg_()),
 }
 
