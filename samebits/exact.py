@@ -60,6 +60,8 @@ PRIMITIVES: dict[str, Call] = {
 }
 COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function in tables.PICKED}
 COMPOSED = by_name(composed.FUNCTIONS)
+for name in ("batch_norm", "instance_norm", "kl_div", "binary_cross_entropy_with_logits"):
+    del COMPOSED[getattr(torch, name)]  # their arguments are in another order than those of torch.nn.functional
 PLAIN = tables.PLAIN - COMPUTED.keys() - COMPOSED.keys()
 DECIDES = named("sum") | COMPOSED.keys()  # they say themselves what is of images
 
