@@ -5,22 +5,10 @@ fastest on the machine they find, and training doubles such a difference over an
 as no sum rounds. README.md says how to use it; grid.py begins to say how it is done.
 """
 
+# ruff: noqa: F401
 from samebits.errors import NotExactError, WorkersError
 from samebits.exact import exact
 from samebits.initial import initialize, normal, uniform
 from samebits.losses import probabilities
 from samebits.native import native
 from samebits.workers import draw, share
-
-__all__ = [
-    "NotExactError",
-    "WorkersError",
-    "draw",
-    "exact",
-    "initialize",
-    "native",
-    "normal",
-    "probabilities",
-    "share",
-    "uniform",
-]

@@ -1,14 +1,17 @@
 """What is made of sums, products and functions of one number: ordinary PyTorch code, which runs in the exact mode.
 
-So each operation in it is exact or refused, like anybody's, and autograd finds the gradients. Signatures are PyTorch's.
+So each operation in it is exact or refused, like anybody's, and autograd finds the gradients. Signatures are PyTorch's,
+as its Python functions pass them on, less what exact.py drops.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from samebits import workers
+from samebits.products import one_each
+from samebits.sums import dims_of
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,21 +21,11 @@ Dim = Any  # None, an int or several
 # Statistics
 
 
-def dims_of(x: Tensor, dim: Dim) -> tuple[int, ...]:
-    """The dimensions that `dim` names, from 0 on, in order; all of them if it is None or empty."""
-    named = range(x.dim()) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
-    return tuple(sorted(d % max(x.dim(), 1) for d in named)) if x.dim() else ()
-
-
 def count(x: Tensor, dim: Dim) -> int:
     """How many numbers of `x`, of all workers' if it is of their images, are in a sum along `dim`."""
     dims = dims_of(x, dim)
     own = math.prod(x.shape[d] for d in dims)
     return workers.rows(own) if workers.is_of_images(x) and 0 in dims else own
-
-
-def mean(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    return x.sum(dim, keepdim) / count(x, dim)
 
 
 def var(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: Any = None) -> Tensor:
@@ -42,15 +35,11 @@ def var(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False
     return (centered * centered).sum(dim, keepdim) / (count(x, dim) - (unbiased if correction is None else correction))
 
 
-def std(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return x.var(*args, **kwargs).sqrt()
-
-
 def var_mean(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **kwargs: Any) -> Any:
     return x.var(dim, unbiased, keepdim, **kwargs), x.mean(dim, keepdim)
 
 
-def norm(x: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+def norm(x: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Of `p` 1, 2 or infinity; without a gradient where it is 0."""
     if p == math.inf:
         return x.abs().amax(dims_of(x, dim), keepdim)
@@ -60,14 +49,6 @@ def norm(x: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False, dtype: A
         raise NotImplementedError(f"a norm of order {p}; 1, 2 and infinity are covered")
     squares = (x * x).sum(dim, keepdim)
     return squares.where(squares > 0, 1).sqrt() * (squares > 0)
-
-
-def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
-    return x / norm(x, p, dim, True).clamp_min(eps)
-
-
-def cosine_similarity(x: Tensor, y: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    return (x / norm(x, 2, dim, True).clamp_min(eps) * (y / norm(y, 2, dim, True).clamp_min(eps))).sum(dim)
 
 
 # Normalization
@@ -81,7 +62,7 @@ def standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> tuple[Tensor, 
     return centered / (variance + eps).sqrt(), middle, variance
 
 
-def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
     x = x if weight is None else x * weight
     return x if bias is None else x + bias
 
@@ -92,8 +73,8 @@ def per_channel(x: Tensor, values: Tensor | None) -> Any:
 
 
 def batch_norm(
-    x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
-    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5, *_: Any,
+    x: Tensor, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """In training over the images of all workers."""
     if training or running_mean is None:
@@ -110,39 +91,29 @@ def batch_norm(
 
 
 def instance_norm(
-    x: Tensor, running_mean: Any = None, running_var: Any = None, weight: Tensor | None = None,
-    bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5, *_: Any,
+    x: Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     if running_mean is not None:
         raise NotImplementedError("instance_norm with running statistics")
-    y = standardized(x, tuple(range(2, x.dim())), eps)[0]
+    return group_norm(x, x.shape[1], weight, bias, eps)
+
+
+def group_norm(x: Tensor, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any) -> Tensor:
+    y = standardized(x.reshape(len(x), groups, math.prod(x.shape[1:]) // groups), (2,), eps)[0].view(x.shape)
     return scaled(y, per_channel(x, weight), per_channel(x, bias))
 
 
-def layer_norm(
-    x: Tensor, shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
-    *_: Any,
-) -> Tensor:  # fmt: skip
+def layer_norm(x: Tensor, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any) -> Tensor:
     return scaled(standardized(x, dims_of(x, range(-len(shape), 0)), eps)[0], weight, bias)
 
 
 def rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     eps = torch.finfo(x.dtype).eps if eps is None else eps
-    return scaled(x / ((x * x).mean(dims_of(x, range(-len(shape), 0)), True) + eps).sqrt(), weight, None)
-
-
-def group_norm(
-    x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
-) -> Tensor:
-    y = standardized(x.reshape(len(x), groups, math.prod(x.shape[1:]) // groups), (2,), eps)[0].view(x.shape)
-    return scaled(y, per_channel(x, weight), per_channel(x, bias))
+    return scaled(x / ((x * x).mean(dims_of(x, range(-len(shape), 0)), True) + eps).sqrt(), weight)
 
 
 # Activations
-
-
-def silu(x: Tensor, inplace: bool = False) -> Tensor:
-    return x * x.sigmoid()
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
@@ -151,28 +122,8 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     return x * 0.5 * (x * math.sqrt(0.5)).erf().add(1)
 
 
-def hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
-    return (x + 3).clamp(0, 6) / 6
-
-
-def hardswish(x: Tensor, inplace: bool = False) -> Tensor:
-    return x * (x + 3).clamp(0, 6) / 6
-
-
-def elu(x: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     return torch.where(x > 0, x, x.clamp(max=0).expm1() * alpha)
-
-
-def selu(x: Tensor, inplace: bool = False) -> Tensor:
-    return elu(x, 1.6732632423543772) * 1.0507009873554805
-
-
-def logsigmoid(x: Tensor) -> Tensor:
-    return -functional.softplus(-x, threshold=math.inf)
-
-
-def mish(x: Tensor, inplace: bool = False) -> Tensor:
-    return x * functional.softplus(x).tanh()
 
 
 def glu(x: Tensor, dim: int = -1) -> Tensor:
@@ -180,16 +131,12 @@ def glu(x: Tensor, dim: int = -1) -> Tensor:
     return first * second.sigmoid()
 
 
-def prelu(x: Tensor, weight: Tensor) -> Tensor:
-    return torch.where(x > 0, x, x * (weight if weight.numel() == 1 else per_channel(x, weight)))
-
-
-def softmax(x: Tensor, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmax(x: Tensor, dim: Any = None) -> Tensor:
     exponentials = (x - x.detach().amax(dim, True)).exp()
     return exponentials / exponentials.sum(dim, True)
 
 
-def log_softmax(x: Tensor, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def log_softmax(x: Tensor, dim: Any = None) -> Tensor:
     shifted = x - x.detach().amax(dim, True)
     return shifted - shifted.exp().sum(dim, True).log()
 
@@ -210,167 +157,115 @@ def reduced(losses: Tensor, reduction: str, divisor: Any = None) -> Tensor:
 
 
 def nll_loss(
-    logs: Tensor, labels: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100,
-    reduce: Any = None, reduction: str = "mean",
+    logs: Tensor, labels: Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
+    """Of logarithms (n, classes, ...) of probabilities; with smoothing also of the classes that are not the label."""
     kept = labels != ignore_index
     labels = labels.where(kept, 0)
     weights = kept.float() if weight is None else weight[labels] * kept
     losses = -logs.gather(1, labels.unsqueeze(1)).squeeze(1) * weights
+    if label_smoothing:
+        all_classes = scaled(logs, per_channel(logs, weight)).sum(1) * kept
+        losses = losses * (1 - label_smoothing) - all_classes * (label_smoothing / logs.shape[1])
     return reduced(losses, reduction, weights.sum() if reduction == "mean" else None)
 
 
 def cross_entropy(
-    logits: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100,
-    reduce: Any = None, reduction: str = "mean", label_smoothing: float = 0.0,
+    logits: Tensor, target: Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Of labels, or of probabilities of the classes, which are the second dimension of logits, or their only one."""
     if logits.dim() == 1:
         logits, target = logits.unsqueeze(0), target.unsqueeze(0)
-    logs, classes = logits.log_softmax(1), logits.shape[1]
-    each = None if weight is None else per_channel(logs, weight)
-    if target.is_floating_point():
-        target = target * (1 - label_smoothing) + label_smoothing / classes
-        losses = -scaled(logs * target, each, None).sum(1)
-        return reduced(losses, reduction)
-    if not label_smoothing:
-        return nll_loss(logs, target, weight, None, ignore_index, None, reduction)
-    kept = target != ignore_index
-    right = nll_loss(logs, target, weight, None, ignore_index, None, "none")
-    losses = right * (1 - label_smoothing) - scaled(logs, each, None).sum(1) * kept * (label_smoothing / classes)
-    weights = kept.float() if weight is None else weight[target.where(kept, 0)] * kept
-    return reduced(losses, reduction, weights.sum() if reduction == "mean" else None)
+    logs = logits.log_softmax(1)
+    if not target.is_floating_point():
+        return nll_loss(logs, target, weight, ignore_index, reduction, label_smoothing)
+    target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    return reduced(-scaled(logs * target, per_channel(logs, weight)).sum(1), reduction)
 
 
-def weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    return reduced(losses if weight is None else losses * weight, reduction)
-
-
-def mse_loss(
-    x: Tensor, y: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
-) -> Tensor:
-    return weighted((x - y) * (x - y), weight, reduction)
-
-
-def l1_loss(
-    x: Tensor, y: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
-) -> Tensor:
-    return weighted((x - y).abs(), weight, reduction)
-
-
-def smooth_l1_loss(
-    x: Tensor, y: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0
-) -> Tensor:
-    return reduced(huber(x, y, beta) / beta if beta else (x - y).abs(), reduction)
-
-
-def huber_loss(x: Tensor, y: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
-    return weighted(huber(x, y, delta), weight, reduction)
-
-
-def huber(x: Tensor, y: Tensor, delta: float) -> Tensor:
-    distance = (x - y).abs()
-    return torch.where(distance < delta, distance * distance * 0.5, (distance - 0.5 * delta) * delta)
-
-
-def kl_div(
-    x: Tensor,
-    y: Tensor,
-    size_average: Any = None,
-    reduce: Any = None,
-    reduction: str = "mean",
-    log_target: bool = False,
-) -> Tensor:
+def kl_div(x: Tensor, y: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
     losses = y.exp() * (y - x) if log_target else torch.where(y > 0, y * (y.where(y > 0, 1).log() - x), 0)
     return losses.sum() / count(x, 0) if reduction == "batchmean" else reduced(losses, reduction)
 
 
-def binary_cross_entropy(
-    x: Tensor, y: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
-    reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    losses = y * x.log().clamp_min(-100) + (1 - y) * (1 - x).log().clamp_min(-100)
-    return weighted(-losses, weight, reduction)
+def huber(x: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
+    distance = (x - y).abs()
+    return torch.where(distance < delta, distance * distance * 0.5, (distance - 0.5 * delta) * delta)
 
 
-def binary_cross_entropy_with_logits(
-    x: Tensor, y: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
-    reduction: str = "mean", pos_weight: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+def logistic(x: Tensor, y: Tensor, pos_weight: Tensor | None = None) -> Tensor:
     right = functional.softplus(-x, threshold=math.inf)
-    right = right if pos_weight is None else right * ((pos_weight - 1) * y + 1)
-    return weighted((1 - y) * x + right, weight, reduction)
+    return (1 - y) * x + (right if pos_weight is None else right * ((pos_weight - 1) * y + 1))
+
+
+def each(losses: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function that reduces such losses, one of each number."""
+
+    def compute(x: Tensor, y: Tensor, weight: Any = None, reduction: str = "mean", **options: Any) -> Tensor:
+        return reduced(scaled(losses(x, y, **options), weight), reduction)
+
+    return compute
 
 
 # Pooling
 
 
-def pair(value: Any, x: Tensor, dims: int = 2) -> list[int]:
-    """An int, or a list of one or more, as one for each of the last dimensions."""
-    values = [value] if isinstance(value, int) else list(value)
-    return values * dims if len(values) == 1 else values
+def avg_pool(dims: int) -> Callable[..., Tensor]:
+    """avg_pool1d and its like, with as many dimensions."""
 
+    def compute(
+        x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True, divisor_override: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        if ceil_mode:
+            raise NotImplementedError("average pooling with ceil_mode")
+        kernel, stride, pads = (one_each(value, dims) for value in (kernel_size, stride or kernel_size, padding))
+        around = [n for pad in reversed(pads) for n in (pad, pad)]
+        windows, ones = functional.pad(x, around), torch.ones(x.shape[-dims:], device=x.device)
+        ones = functional.pad(ones, around, value=float(count_include_pad))
+        for i in range(dims):
+            windows = windows.unfold(x.dim() - dims + i, kernel[i], stride[i])
+            ones = ones.unfold(i, kernel[i], stride[i])
+        last = tuple(range(-dims, 0))
+        return windows.sum(last) / (divisor_override or ones.sum(last))
 
-def avg_pool(
-    x: Tensor, dims: int, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-    count_include_pad: bool = True, divisor_override: int | None = None,
-) -> Tensor:  # fmt: skip
-    kernel, pads = pair(kernel_size, x, dims), pair(padding, x, dims)
-    stride = pair(stride or kernel, x, dims)
-    if ceil_mode:
-        raise NotImplementedError("average pooling with ceil_mode")
-    around = [n for pad in reversed(pads) for n in (pad, pad)]
-    windows, ones = functional.pad(x, around), torch.ones(x.shape[-dims:], device=x.device)
-    ones = functional.pad(ones, around, value=float(count_include_pad))
-    for i in range(dims):
-        windows = windows.unfold(x.dim() - dims + i, kernel[i], stride[i])
-        ones = ones.unfold(i, kernel[i], stride[i])
-    last = tuple(range(-dims, 0))
-    return windows.sum(last) / (divisor_override or ones.sum(last))
-
-
-def avg_pool1d(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return avg_pool(x, 1, *args, **kwargs)
-
-
-def avg_pool2d(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return avg_pool(x, 2, *args, **kwargs)
+    return compute
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
-    sizes = [old if new is None else new for new, old in zip(pair(output_size, x), x.shape[-2:], strict=True)]
     rows, columns = (
         [slice(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
-        for new, old in zip(sizes, x.shape[-2:], strict=True)
+        for new, old in ((new or old, old) for new, old in zip(one_each(output_size, 2), x.shape[-2:], strict=True))
     )
     return torch.stack([torch.stack([x[..., r, c].mean((-2, -1)) for c in columns], -1) for r in rows], -2)
 
 
-def adaptive_avg_pool1d(x: Tensor, output_size: Any) -> Tensor:
-    return adaptive_avg_pool2d(x.unsqueeze(-2), (1, *pair(output_size, x, 1))).squeeze(-2)
+# Dropout
 
 
-# Dropout: every worker draws for the images of all, so that what is dropped does not depend on how they are shared out
+def dropout(x: Tensor, p: float = 0.5, training: bool = True, channels: bool = False) -> Tensor:
+    """In training each number, or each channel, is 0 with probability `p` and else divided by 1 - p.
 
-
-def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """In training each number is 0 with probability `p` and else divided by 1 - p."""
-    return dropped(x, x.shape, p) if training else x
-
-
-def dropout2d(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """As dropout, of whole channels."""
-    return dropped(x, (*x.shape[:2], *[1] * (x.dim() - 2)), p) if training else x
-
-
-def dropped(x: Tensor, shape: Sequence[int], p: float) -> Tensor:
-    """Drawn for the images of all workers."""
-    of_each = tuple(shape[1:])
-    drawn = workers.draw(x, lambda n: torch.rand(n, *of_each)) if workers.is_of_images(x) else torch.rand(*shape)
+    Every worker draws for the images of all, so that what is dropped does not depend on how they are shared out.
+    """
+    if not training:
+        return x
+    shape = [*x.shape[:2], *[1] * (x.dim() - 2)] if channels else list(x.shape)
+    shared = workers.is_of_images(x)
+    drawn = workers.draw(x, lambda n: torch.rand(n, *shape[1:])) if shared else torch.rand(shape)
     return (x * (drawn >= p).to(x.device).float().expand(x.shape)) / (1 - p if p < 1 else 1)
 
 
 # Attention
+
+
+def masked(scores: Tensor, mask: Tensor | None, keeps: bool = True) -> Tensor:
+    """A mask of floats is added to scores; one of truth values keeps those where it is true, or else the others."""
+    if mask is None or mask.dtype != torch.bool:
+        return scaled(scores, None, mask)
+    return torch.where(mask if keeps else ~mask, scores, -math.inf)
 
 
 def scaled_dot_product_attention(
@@ -382,42 +277,65 @@ def scaled_dot_product_attention(
     scores = (query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)) @ key.mT
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    if attn_mask is not None:
-        is_bool = attn_mask.dtype == torch.bool
-        scores = torch.where(attn_mask, scores, -math.inf) if is_bool else scores + attn_mask
-    return dropout(scores.softmax(-1), dropout_p, dropout_p > 0) @ value
+    return dropout(masked(scores, attn_mask).softmax(-1), dropout_p, dropout_p > 0) @ value
 
 
 def multi_head_attention_forward(
-    query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, num_heads: int, in_proj_weight: Any,
-    in_proj_bias: Any, bias_k: Any, bias_v: Any, add_zero_attn: bool, dropout_p: float, out_proj_weight: Tensor,
-    out_proj_bias: Any, training: bool = True, key_padding_mask: Any = None, need_weights: bool = True,
-    attn_mask: Any = None, use_separate_proj_weight: bool = False, q_proj_weight: Any = None, k_proj_weight: Any = None,
-    v_proj_weight: Any = None, static_k: Any = None, static_v: Any = None, average_attn_weights: bool = True,
-    is_causal: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, features: int, num_heads: int, weights: Any, biases: Any, bias_k: Any,
+    bias_v: Any, add_zero_attn: bool, dropout_p: float, out_weight: Tensor, out_bias: Any, training: bool = True,
+    key_padding_mask: Any = None, need_weights: bool = True, attn_mask: Any = None, average_attn_weights: bool = True,
+    static_k: Any = None, static_v: Any = None, is_causal: bool = False, use_separate_proj_weight: bool = False,
+    **separate: Any,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """Query, key and value are (length, n, features); so is what comes out. The weights are (n, length, length)."""
     if add_zero_attn or any(x is not None for x in (bias_k, bias_v, static_k, static_v)):
         raise NotImplementedError("attention with add_zero_attn, bias_k, bias_v, static_k or static_v")
     if query.dim() == 2:
         raise NotImplementedError("attention without a dimension of images")
-    weights = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else in_proj_weight.chunk(3)
-    biases = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
-    heads = [
-        functional.linear(x.transpose(0, 1), w, b).unflatten(-1, (num_heads, -1)).transpose(1, 2)
-        for x, w, b in zip((query, key, value), weights, biases, strict=True)
-    ]  # (n, heads, length, features of a head)
-    masks = []
-    if attn_mask is not None:
-        masks.append(attn_mask if attn_mask.dim() == 2 else attn_mask.view(-1, num_heads, *attn_mask.shape[1:]))
+    weights = [separate[f"{x}_proj_weight"] for x in "qkv"] if use_separate_proj_weight else weights.chunk(3)
+    biases = [None] * 3 if biases is None else biases.chunk(3)
+    queries, keys, values = (
+        functional.linear(x.transpose(0, 1), weight, bias).unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+    )  # (n, heads, length, features of a head)
+    if attn_mask is not None and attn_mask.dim() > 2:
+        attn_mask = attn_mask.view(-1, num_heads, *attn_mask.shape[1:])
+    scores = masked((queries * (1 / math.sqrt(queries.shape[-1]))) @ keys.mT, attn_mask, keeps=False)
     if key_padding_mask is not None:
-        masks.append(key_padding_mask[:, None, None])
-    scores = (heads[0] * (1 / math.sqrt(heads[0].shape[-1]))) @ heads[1].mT
-    for mask in masks:
-        scores = torch.where(mask, -math.inf, scores) if mask.dtype == torch.bool else scores + mask
+        scores = masked(scores, key_padding_mask[:, None, None], keeps=False)
     attention = dropout(scores.softmax(-1), dropout_p, training)
-    result = (attention @ heads[2]).transpose(1, 2).flatten(2)
-    result = functional.linear(result, out_proj_weight, out_proj_bias).transpose(0, 1)
-    if not need_weights:
-        return result, None
-    return result, attention.mean(1) if average_attn_weights else attention
+    result = functional.linear((attention @ values).transpose(1, 2).flatten(2), out_weight, out_bias).transpose(0, 1)
+    return result, (attention.mean(1) if average_attn_weights else attention) if need_weights else None
+
+
+NAMES = (
+    "var var_mean norm batch_norm instance_norm group_norm layer_norm rms_norm gelu elu glu softmax log_softmax "
+    "logsumexp nll_loss cross_entropy kl_div adaptive_avg_pool2d dropout scaled_dot_product_attention "
+    "multi_head_attention_forward"
+)
+FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NAMES.split()} | {
+    "vector_norm": norm,
+    "mean": lambda x, dim=None, keepdim=False: x.sum(dim, keepdim) / count(x, dim),
+    "std": lambda x, *args, **kwargs: x.var(*args, **kwargs).sqrt(),
+    "normalize": lambda x, p=2, dim=1, eps=1e-12: x / norm(x, p, dim, True).clamp_min(eps),
+    "cosine_similarity": lambda x, y, dim=1, eps=1e-8: (
+        functional.normalize(x, 2, dim, eps) * functional.normalize(y, 2, dim, eps)
+    ).sum(dim),
+    "prelu": lambda x, w: torch.where(x > 0, x, x * (w if w.numel() == 1 else per_channel(x, w))),
+    "silu": lambda x: x * x.sigmoid(),
+    "hardsigmoid": lambda x: (x + 3).clamp(0, 6) / 6,
+    "hardswish": lambda x: x * (x + 3).clamp(0, 6) / 6,
+    "selu": lambda x: elu(x, 1.6732632423543772) * 1.0507009873554805,
+    "logsigmoid": lambda x: -functional.softplus(-x, threshold=math.inf),
+    "mish": lambda x: x * functional.softplus(x).tanh(),
+    "mse_loss": each(lambda x, y: (x - y) * (x - y)),
+    "l1_loss": each(lambda x, y: (x - y).abs()),
+    "huber_loss": each(huber),
+    "smooth_l1_loss": each(lambda x, y, beta=1.0: huber(x, y, beta) / beta if beta else (x - y).abs()),
+    "binary_cross_entropy": each(lambda x, y: -(y * x.log().clamp_min(-100) + (1 - y) * (1 - x).log().clamp_min(-100))),
+    "binary_cross_entropy_with_logits": each(logistic),
+    "avg_pool1d": avg_pool(1),
+    "avg_pool2d": avg_pool(2),
+    "adaptive_avg_pool1d": lambda x, size: adaptive_avg_pool2d(x.unsqueeze(-2), (1, *one_each(size, 1))).squeeze(-2),
+    "dropout1d dropout2d dropout3d feature_dropout": lambda x, p=0.5, training=True: dropout(x, p, training, True),
+}

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +20,13 @@ class WorkersError(Exception):
 def refusal(name: str, reason: str) -> NotExactError:
     """The error for the function of that name, called where the caller's code is now."""
     return NotExactError(f"can't promise the same bits with {name}{caller()}: {reason}")
+
+
+def check_float32(function: str, *tensors: Any) -> None:
+    """Raise NotExactError for tensors of another type."""
+    for x in tensors:
+        if isinstance(x, torch.Tensor) and x.dtype != torch.float32:
+            raise refusal(function, f"it is of {str(x.dtype).removeprefix('torch.')}; only of float32 is it exact")
 
 
 def caller() -> str:

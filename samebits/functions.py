@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
+from samebits.errors import check_float32, refusal
+from torch import Tensor
 from torch.nn import functional
 
 # How far the library's value may be from the true one, relative to it: 128 units in the last place of a float64. For
@@ -22,11 +24,8 @@ Index = tuple[int, ...]  # of an element
 
 
 def settled(
-    low: torch.Tensor,
-    high: torch.Tensor,
-    round_: Callable[[torch.Tensor], torch.Tensor],
-    true_value: Callable[[Index], Decimal],
-) -> torch.Tensor:
+    low: Tensor, high: Tensor, round_: Callable[[Tensor], Tensor], true_value: Callable[[Index], Decimal]
+) -> Tensor:
     """What `round_` makes, perhaps in place, of the true values, which lie from `low` to `high`, both float64.
 
     Nearly always it makes the same of both, and so of what lies between. The few others, about one of 2**20 when
@@ -41,9 +40,9 @@ def settled(
     return first
 
 
-def nearest(values: torch.Tensor, true_value: Callable[[Index], Decimal], error: float = ERROR) -> torch.Tensor:
+def nearest(values: Tensor, true_value: Callable[[Index], Decimal], error: float = ERROR) -> Tensor:
     """The float32 nearest to the true values, which float64 `values` have to within a relative `error`."""
-    return settled(values.mul(1 - error), values.mul(1 + error), torch.Tensor.float, true_value)
+    return settled(values.mul(1 - error), values.mul(1 + error), Tensor.float, true_value)
 
 
 # True values, to nearly 40 digits
@@ -59,9 +58,10 @@ def series(first: Decimal, ratio: Callable[[int], Decimal]) -> Decimal:
     return total
 
 
-def cosine(x: Decimal) -> Decimal:
-    """cos(x), for |x| up to 10**9, by its series in a quarter of pi at most."""
+def cosine(x: Decimal, quarters: int = 0) -> Decimal:
+    """cos(x - quarters * pi / 2), for |x| up to 10**9, by its series in a quarter of pi at most."""
     with localcontext(prec=DIGITS + 40):
+        x -= quarters * PI / 2
         turns = (x / (PI / 2)).to_integral_value()
         r = x - turns * PI / 2
         quarter = int(turns) % 4
@@ -70,22 +70,11 @@ def cosine(x: Decimal) -> Decimal:
         return -value if quarter in (1, 2) else value
 
 
-def sine(x: Decimal) -> Decimal:
-    """sin(x), as the cosine a quarter of a turn later."""
-    with localcontext(prec=DIGITS + 40):
-        return cosine(x - PI / 2)
-
-
 def error_function(x: Decimal) -> Decimal:
     """erf(x), the integral of 2 / sqrt(pi) * exp(-t * t) from 0 to x, by its series, for |x| up to 8 or so."""
     with localcontext(prec=2 * DIGITS):
         terms = series(x, lambda n: 2 * x * x / (2 * n + 1))  # Abramowitz and Stegun 7.1.6: all of one sign
         return 2 / PI.sqrt() * (-x * x).exp() * terms
-
-
-def logistic(x: Decimal) -> Decimal:
-    """1 / (1 + exp(-x))."""
-    return 1 / (1 + (-x).exp())
 
 
 def log_1_plus(x: Decimal) -> Decimal:
@@ -106,9 +95,9 @@ with localcontext(prec=DIGITS + 60):  # Machin's formula, 1706
 class Formula(NamedTuple):
     """A function: the library's in float64, its true value, and the gradient from (gradient, x, y), all float32."""
 
-    library: Callable[[torch.Tensor], torch.Tensor]
+    library: Callable[[Tensor], Tensor]
     true_value: Callable[[Decimal], Decimal]
-    gradient: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    gradient: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 FORMULAS = {
@@ -118,7 +107,7 @@ FORMULAS = {
     "log1p": Formula(torch.log1p, log_1_plus, lambda g, x, y: g / (x + 1)),
     "sqrt": Formula(torch.sqrt, Decimal.sqrt, lambda g, x, y: g / (y * 2)),
     "rsqrt": Formula(lambda x: 1 / torch.sqrt(x), lambda x: 1 / x.sqrt(), lambda g, x, y: g / (x * -2) * y),
-    "sigmoid": Formula(torch.sigmoid, logistic, lambda g, x, s: (1 - s).mul_(s).mul_(g)),
+    "sigmoid": Formula(torch.sigmoid, lambda x: 1 / (1 + (-x).exp()), lambda g, x, s: (1 - s).mul_(s).mul_(g)),
     "tanh": Formula(torch.tanh, lambda x: (e := exp_minus_1(2 * x)) / (e + 2), lambda g, x, t: (1 - t * t).mul_(g)),
     "erf": Formula(torch.erf, error_function, lambda g, x, y: apply("exp", -x * x).mul_(2 / math.sqrt(math.pi)) * g),
     "softplus": Formula(
@@ -126,12 +115,12 @@ FORMULAS = {
         lambda x: log_1_plus(x.exp()),
         lambda g, x, y: apply("sigmoid", x).mul_(g),
     ),
-    "sin": Formula(torch.sin, sine, lambda g, x, y: apply("cos", x).mul_(g)),
+    "sin": Formula(torch.sin, lambda x: cosine(x, 1), lambda g, x, y: apply("cos", x).mul_(g)),
     "cos": Formula(torch.cos, cosine, lambda g, x, y: apply("sin", x).mul_(g).neg_()),
 }
 
 
-def apply(name: str, x: torch.Tensor) -> torch.Tensor:
+def apply(name: str, x: Tensor) -> Tensor:
     """The float32 nearest to a function of FORMULAS of each number of float32 `x`, of any shape."""
     formula = FORMULAS[name]
     return nearest(formula.library(x.double()), lambda index: formula.true_value(Decimal(x[index].item())))
@@ -141,7 +130,7 @@ class OfOneNumber(torch.autograd.Function):
     """As `apply`, with the gradient that the formula names."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, name: str) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
         """The values."""
         y = apply(name, x)
         ctx.name = name
@@ -149,16 +138,55 @@ class OfOneNumber(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
         """By the formula."""
         return FORMULAS[ctx.name].gradient(gradient, *ctx.saved_tensors), None
+
+
+# With PyTorch's signatures
+
+
+def of_one_number(name: str) -> Callable[..., Tensor]:
+    """A function of FORMULAS."""
+
+    def compute(x: Tensor, *inplace: Any, **_: Any) -> Tensor:
+        check_float32(name, x)
+        return OfOneNumber.apply(x, name)
+
+    return compute
+
+
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """ln(1 + exp(beta * x)) / beta, and x itself where beta * x is above the threshold."""
+    y = of_one_number("softplus")(x if beta == 1 else x * beta)
+    return torch.where(x * beta > threshold, x, y if beta == 1 else y / beta)
+
+
+def power(x: Any, exponent: Any) -> Any:
+    """Whole powers by multiplications, halves by the square root."""
+    if not is_float(x) and not is_float(exponent):
+        return torch.pow(x, exponent)
+    half = abs(exponent) % 1 if isinstance(exponent, int | float) else math.nan
+    if not isinstance(x, Tensor) or not is_float(x) or half not in (0, 0.5) or abs(exponent) > 64:
+        raise refusal("pow", "only powers of a tensor that are whole, or a half more, have one right answer")
+    result = of_one_number("sqrt")(x) if half else None
+    for _ in range(int(abs(exponent))):
+        result = x if result is None else result * x
+    result = torch.ones_like(x) if result is None else result
+    return torch.ones_like(result) / result if exponent < 0 else result
+
+
+def is_float(value: Any) -> bool:
+    """Whether a number, a tensor or a type of tensors is one of floats."""
+    dtype = value.dtype if isinstance(value, Tensor) else value
+    return isinstance(value, float) or (isinstance(dtype, torch.dtype) and dtype.is_floating_point)
 
 
 # Python's own floats
 
 
 @lru_cache(maxsize=1_000)
-def power(base: float, exponent: float) -> float:
+def nearest_power(base: float, exponent: float) -> float:
     """The float nearest to base**exponent, which systems' libraries miss in the last digit, each in its own way."""
     if not base or not math.isfinite(base) or not math.isfinite(exponent):
         return base**exponent

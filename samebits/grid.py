@@ -11,19 +11,15 @@ from typing import Any
 
 import torch
 from samebits import workers
+from torch import Tensor
 
 SUM_BITS = 53  # of float64
 SMALLEST = -126  # the power of two below which float32 has subnormal numbers only, all on one grid
 
 
-def bits_of(terms: int) -> int:
-    """The logarithm of `terms` to base 2, rounded up."""
-    return (terms - 1).bit_length()
-
-
 def term_bits(terms: int) -> int:
     """How many bits each of `terms` numbers may have so that they add up without rounding."""
-    return SUM_BITS - bits_of(terms)
+    return SUM_BITS - (terms - 1).bit_length()
 
 
 def factor_bits(terms: int) -> int:
@@ -35,7 +31,7 @@ def factor_bits(terms: int) -> int:
     return term_bits(terms) // 2
 
 
-def on_grid(x: torch.Tensor, bits: int, *, shared: bool = False) -> torch.Tensor:
+def on_grid(x: Tensor, bits: int, *, shared: bool = False) -> Tensor:
     """float32 `x` rounded to multiples of 2**(e - bits), half to even, as float64; 2**e is above its largest magnitude.
 
     If `shared`, above the largest magnitude of all workers' tensors. All is NaN if that is not finite.
@@ -49,10 +45,8 @@ def on_grid(x: torch.Tensor, bits: int, *, shared: bool = False) -> torch.Tensor
     return fixed(x.double(), bits - max(math.frexp(largest)[1], SMALLEST))
 
 
-def on_grids(x: torch.Tensor, bits: int, dims: tuple[int, ...], *, shared: bool = False) -> torch.Tensor:
+def on_grids(x: Tensor, bits: int, dims: tuple[int, ...], *, shared: bool = False) -> Tensor:
     """As `on_grid`, but what lies along `dims` has a grid of its own, so that it does not depend on anything else."""
-    if not dims:
-        return x.double()
     if x.numel():
         largest = x.abs().amax(dims, keepdim=True)
     else:
@@ -62,19 +56,16 @@ def on_grids(x: torch.Tensor, bits: int, dims: tuple[int, ...], *, shared: bool 
     exponent = largest.view(torch.int32).long() >> 23  # of 2**(exponent + SMALLEST); 255 if not finite
     # The magic numbers by the bits of a float64: 52 of the mantissa, whose first is the half of 1.5, above them 11.
     magic = (exponent + (SMALLEST + SUM_BITS - 1 - bits + 1023) << 52) + (1 << 51)
-    return rounded(x.double(), magic.view(torch.float64).where(exponent < 255, math.nan))
+    magic = magic.view(torch.float64).where(exponent < 255, math.nan)
+    return x.double().add_(magic).sub_(magic)
 
 
-def fixed(x: torch.Tensor, bits: int) -> torch.Tensor:
+def fixed(x: Tensor, bits: int) -> Tensor:
     """float64 `x`, of magnitudes below 2**(51 - bits), rounded to multiples of 2**-bits, half to even, in place."""
-    return rounded(x, math.ldexp(1.5, SUM_BITS - 1 - bits))
-
-
-def rounded(x: torch.Tensor, magic: float | torch.Tensor) -> torch.Tensor:
-    """float64 `x` rounded, half to even and in place, to units of the last bit of a magic number 1.5 * 2**k."""
+    magic = math.ldexp(1.5, SUM_BITS - 1 - bits)  # whose last bit is the unit
     return x.add_(magic).sub_(magic)
 
 
-def divisor(n: Any, x: torch.Tensor) -> Any:
+def divisor(n: Any, x: Tensor) -> Any:
     """What to divide `x` by: `n`, but on a GPU a tensor, as of a plain number it takes the rounded reciprocal."""
     return n if x.device.type == "cpu" else torch.as_tensor(n, dtype=x.dtype, device=x.device)

@@ -13,13 +13,15 @@ import torch
 from samebits.functions import nearest
 from torch import Tensor, nn
 
+Shape = torch.Size | tuple[int, ...]
 
-def uniform(shape: torch.Size | tuple[int, ...], bound: float, generator: torch.Generator) -> Tensor:
+
+def uniform(shape: Shape, bound: float, generator: torch.Generator) -> Tensor:
     """float32 numbers, evenly between -bound and bound."""
     return torch.rand(shape, generator=generator).mul_(2 * bound).sub_(bound)
 
 
-def normal(shape: torch.Size | tuple[int, ...], deviation: float, generator: torch.Generator) -> Tensor:
+def normal(shape: Shape, deviation: float, generator: torch.Generator) -> Tensor:
     """float32 numbers of a normal distribution around 0, by the polar method of Marsaglia and Bray (1964).
 
     Of a point u, v in the unit circle, at the squared distance s, u * sqrt(-2 * ln(s) / s) is normally distributed.
@@ -45,42 +47,40 @@ def polar(u: float, s: float) -> Decimal:
     return Decimal(u) * (-2 * Decimal(s).ln() / Decimal(s)).sqrt()
 
 
-def of_fan_in(layer: nn.Module, generator: torch.Generator) -> None:
+def of_fan_in(layer: Any, draw: torch.Generator) -> None:
     """Linear layers and convolutions: evenly within 1 / sqrt(numbers that an output is a sum of), weight, then bias."""
-    bound = 1 / math.sqrt(layer.weight[0].numel())  # type: ignore[index, union-attr, operator]
     for parameter in layer.parameters(recurse=False):
-        parameter.data = uniform(parameter.shape, bound, generator)
+        parameter.data = uniform(parameter.shape, 1 / math.sqrt(layer.weight[0].numel()), draw)
 
 
-def of_one(layer: nn.Module, generator: torch.Generator) -> None:
+def of_one(layer: Any, draw: torch.Generator) -> None:
     """Normalizations: they leave what they have normalized as it is."""
     for name, parameter in layer.named_parameters(recurse=False):
         nn.init.constant_(parameter, float(name == "weight"))
     if hasattr(layer, "reset_running_stats"):
-        layer.reset_running_stats()  # type: ignore[operator]
+        layer.reset_running_stats()
 
 
-def of_embedding(layer: nn.Module, generator: torch.Generator) -> None:
+def of_embedding(layer: Any, draw: torch.Generator) -> None:
     """Normally distributed with deviation 1; 0 at padding_idx."""
-    layer.weight.data = normal(layer.weight.shape, 1.0, generator)  # type: ignore[union-attr, arg-type]
+    layer.weight.data = normal(layer.weight.shape, 1.0, draw)
     if layer.padding_idx is not None:
-        layer.weight.data[layer.padding_idx] = 0  # type: ignore[index, union-attr]
+        layer.weight.data[layer.padding_idx] = 0
 
 
-def of_attention(layer: nn.Module, generator: torch.Generator) -> None:
+def of_attention(layer: Any, draw: torch.Generator) -> None:
     """The projections evenly, as Glorot and Bengio (2010); their biases 0."""
     for parameter in layer.parameters(recurse=False):
         bound = math.sqrt(6 / sum(parameter.shape)) if parameter.dim() == 2 else 0.0
-        parameter.data = uniform(parameter.shape, bound, generator) if bound else torch.zeros(parameter.shape)
+        parameter.data = uniform(parameter.shape, bound, draw) if bound else torch.zeros(parameter.shape)
 
 
-LAYERS: dict[tuple[type[nn.Module], ...], Callable[[nn.Module, torch.Generator], Any]] = {
+LAYERS: dict[Any, Callable[[nn.Module, torch.Generator], Any]] = {
     (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d): of_fan_in,
-    (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d): of_one,
-    (nn.RMSNorm,): of_one,
-    (nn.Embedding,): of_embedding,
-    (nn.MultiheadAttention,): of_attention,
-    (nn.PReLU,): lambda layer, generator: nn.init.constant_(layer.weight, 0.25),  # type: ignore[arg-type]
+    (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.RMSNorm): of_one,
+    nn.Embedding: of_embedding,
+    nn.MultiheadAttention: of_attention,
+    nn.PReLU: lambda layer, draw: nn.init.constant_(layer.weight, 0.25),  # type: ignore[arg-type]
 }
 
 

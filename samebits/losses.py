@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from samebits import workers
+from samebits.errors import check_float32
 from samebits.functions import ERROR, Index, nearest, settled
-from samebits.grid import SUM_BITS, bits_of, divisor, fixed
+from samebits.grid import divisor, fixed, term_bits
 
 LOSS_BITS = 26  # after the point, of an image's loss; fewer if more than 2**17 images are summed
 LOSS_LIMIT = 10  # bits before the point
@@ -32,7 +33,7 @@ class Softmax:
 
         It is infinite from LOSS_MOST on: float64 has fewer bits for probabilities below exp(-708).
         """
-        bits = min(LOSS_BITS, SUM_BITS - LOSS_LIMIT - bits_of(images))
+        bits = min(LOSS_BITS, term_bits(images) - LOSS_LIMIT)
         logs = self.values.gather(1, labels.unsqueeze(1)).log_()
         error = self.error + LOSS_MOST * 2.0**-50  # of the probability, and 4 last places of its logarithm
         logs = settled(
@@ -62,7 +63,7 @@ class CrossEntropy(torch.autograd.Function):
         """The loss, and its gradient (softmax - one_hot(label)) / n."""
         n = workers.rows(labels.shape[0]) if shared else labels.shape[0]
         softmax = Softmax(logits)
-        loss = softmax.losses(labels, max(n, 1)).sum()
+        loss = softmax.losses(labels, n).sum()
         if shared:
             (loss,) = workers.total(loss)
         differences = softmax.nearest().scatter_(1, labels.unsqueeze(1), -1, reduce="add")
@@ -74,3 +75,16 @@ class CrossEntropy(torch.autograd.Function):
         """The gradient of the logits; none of the labels."""
         (for_logits,) = ctx.saved_tensors
         return for_logits * gradient, None, None
+
+
+def cross_entropy(logits: torch.Tensor, target: torch.Tensor, **options: Any) -> torch.Tensor | None:
+    """The mean over all images of labels, which is rounded once; None if it is another."""
+    plain = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}
+    if any(value not in (None, plain.get(name)) for name, value in options.items()):
+        return None
+    if logits.dim() != 2 or target.dim() != 1 or target.is_floating_point():
+        return None
+    if target.numel() and target.amin().item() < 0:  # some are ignored
+        return None
+    check_float32("cross_entropy", logits)
+    return CrossEntropy.apply(logits, target, workers.is_of_images(logits))

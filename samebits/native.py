@@ -10,16 +10,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 OF_ALL = "with several workers, draw for the images of all: samebits.draw(images, lambda n: torch.rand(n))"
-RANDOM = {
-    torch.rand,
-    torch.randn,
-    torch.randint,
-    torch.rand_like,
-    torch.randn_like,
-    torch.randint_like,
-    torch.bernoulli,
-    torch.randperm,
-}
+DRAWS = "rand randn randint rand_like randn_like randint_like bernoulli randperm"
+RANDOM = {getattr(torch, name) for name in DRAWS.split()}
 DROPOUT = {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
 
 
@@ -31,19 +23,16 @@ class native(TorchFunctionMode):  # noqa: N801
     """
 
     def __enter__(self) -> "native":
-        """Look on, if there are several workers."""
         self.is_shared = workers.size() > 1
         if self.is_shared:
             super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Look away."""
         if self.is_shared:
             super().__exit__(*error)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Do for all images what would else be done for this worker's."""
         kwargs = kwargs or {}
         if func is Tensor.backward:
             return backward(*args, **kwargs)

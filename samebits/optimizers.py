@@ -5,16 +5,21 @@ optimizers are Python code of such methods, so all of them compute the same bits
 """
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from samebits import functions
-from samebits.errors import refusal
+from samebits.errors import check_float32, refusal
 from samebits.grid import divisor
 from torch import Tensor
 from torch.optim import lr_scheduler
 from torch.optim.optimizer import Optimizer
+
+Call = Callable[..., Any]
 
 
 def check(optimizer: Optimizer) -> None:
@@ -43,15 +48,15 @@ class Number(float):
     """
 
     def __rpow__(self, base: float, modulo: None = None) -> "Number":  # type: ignore[override]
-        return Number(functions.power(base, float(self)))
+        return Number(functions.nearest_power(base, float(self)))
 
     def __pow__(self, exponent: float, modulo: None = None) -> "Number":  # type: ignore[override]
         if exponent == 0.5:
             return Number(math.sqrt(self))
-        return Number(functions.power(float(self), exponent))
+        return Number(functions.nearest_power(float(self), exponent))
 
 
-def _closed(name: str) -> Any:
+def _closed(name: str) -> Call:
     def method(self: Number, other: Any) -> Any:
         result = getattr(float, name)(self, other)
         return Number(result) if isinstance(result, float) else result
@@ -59,9 +64,8 @@ def _closed(name: str) -> Any:
     return method
 
 
-for _name in ("add", "sub", "mul", "truediv"):
-    for _side in (_name, f"r{_name}"):
-        setattr(Number, f"__{_side}__", _closed(f"__{_side}__"))
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv"):
+    setattr(Number, f"__{_name}__", _closed(f"__{_name}__"))
 
 
 class Mathematics:
@@ -73,75 +77,26 @@ class Mathematics:
         return getattr(math, name)
 
 
-class schedules:  # noqa: N801
-    """A context in which PyTorch's schedules take the cosine from here."""
-
-    def __enter__(self) -> None:
-        self.before, lr_scheduler.math = lr_scheduler.math, Mathematics()  # type: ignore[attr-defined, assignment]
-
-    def __exit__(self, *error: Any) -> None:
-        lr_scheduler.math = self.before  # type: ignore[attr-defined]
-
-
-# Several operations, one at a time
+# What PyTorch's methods add to x, one operation at a time.
+TERMS: dict[str, Call] = {
+    "add": lambda x, other, alpha=1: other if alpha == 1 else other * alpha,
+    "addcmul": lambda x, first, second, value=1: first.mul(second).mul_(value),
+    "addcdiv": lambda x, first, second, value=1: first.div(second).mul_(value),
+    "lerp": lambda x, end, weight: end.sub(x).mul_(weight),
+}
 
 
-def add_(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
-    """x + alpha * other, in place."""
-    return ORIGINALS["add_"](x, other if alpha == 1 else other * alpha)
-
-
-def add(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
-    """x + alpha * other."""
-    return ORIGINALS["add"](x, other if alpha == 1 else other * alpha)
-
-
-def addcmul_(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
-    """x + value * (first * second), in place."""
-    return ORIGINALS["add_"](x, first.mul(second).mul_(value))
-
-
-def addcmul(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
-    """x + value * (first * second)."""
-    return ORIGINALS["add"](x, first * second * value)
-
-
-def addcdiv_(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
-    """x + value * (first / second), in place."""
-    return ORIGINALS["add_"](x, first.div(second).mul_(value))
-
-
-def addcdiv(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
-    """x + value * (first / second)."""
-    return ORIGINALS["add"](x, first / second * value)
-
-
-def lerp_(x: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """x + weight * (end - x), in place."""
-    return ORIGINALS["add_"](x, end.sub(x).mul_(weight))
-
-
-def lerp(x: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """x + weight * (end - x)."""
-    return ORIGINALS["add"](x, end.sub(x).mul_(weight))
-
-
-def truediv(x: Tensor, other: Any) -> Tensor:
-    """x / other."""
-    return ORIGINALS["div"](x, divisor(other, x))
+def adding(name: str) -> Call:
+    """The method of that name, in place if it ends with _."""
+    add, term = getattr(Tensor, "add_" if name.endswith("_") else "add"), TERMS[name.removesuffix("_")]
+    return lambda x, *args, **kwargs: add(x, term(x, *args, **kwargs))
 
 
 def sqrt(x: Tensor) -> Tensor:
     """The float32 nearest to the square root, which MKL misses by a unit in the last place."""
-    if x.dtype != torch.float32:
-        raise refusal("sqrt", "only of float32 is it exact")
+    check_float32("sqrt", x)
     with torch._C.DisableTorchFunction():  # a schedule may have wrapped a step before it was shielded
         return functions.apply("sqrt", x)
-
-
-def sqrt_(x: Tensor) -> Tensor:
-    """The float32 nearest to the square root, in place."""
-    return x.copy_(x.detach().sqrt())
 
 
 def item(x: Tensor) -> Any:
@@ -150,25 +105,30 @@ def item(x: Tensor) -> Any:
     return Number(value) if isinstance(value, float) else value
 
 
-MANY = {f.__name__: f for f in (addcmul, addcmul_, addcdiv, addcdiv_, lerp, lerp_, sqrt_)}
-METHODS: dict[str, Any] = MANY | {
-    "add": add,
-    "add_": add_,
+def truediv(x: Tensor, other: Any) -> Tensor:
+    """x / other."""
+    return ORIGINALS["div"](x, divisor(other, x))
+
+
+METHODS: dict[str, Call] = {
+    **{name: adding(name) for term in TERMS for name in (term, f"{term}_")},
     "sqrt": sqrt,
+    "sqrt_": lambda x: x.copy_(sqrt(x)),
     "item": item,
     "div": truediv,
     "__truediv__": truediv,
 }
-ORIGINALS = {name: getattr(Tensor, name) for name in METHODS}
+ORIGINALS: dict[str, Call] = {name: getattr(Tensor, name) for name in METHODS}
+now = SimpleNamespace(steps=False)  # whether an optimizer does
 
 
-def in_step(name: str) -> Any:
+def in_step(name: str) -> Call:
     """One of METHODS in an optimizer's step, which the exact mode does not look into, and else PyTorch's own."""
     method, original = METHODS[name], ORIGINALS[name]
 
     @wraps(original)
     def compute(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return (method if steps.is_one else original)(x, *args, **kwargs)
+        return (method if now.steps else original)(x, *args, **kwargs)
 
     return compute
 
@@ -176,43 +136,40 @@ def in_step(name: str) -> Any:
 SWITCHED = {name: in_step(name) for name in METHODS}
 
 
-class steps:  # noqa: N801
-    """A context in which PyTorch's optimizers step with METHODS, and so need not be seen by the exact mode.
+def shielded(step: Call) -> Call:
+    """A method of an optimizer that the exact mode does not look into; unless it gets a closure."""
+
+    @wraps(step)
+    def compute(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if callable(kwargs.get("closure", args[0] if args else None)):
+            return step(self, *args, **kwargs)
+        now.steps = True
+        try:
+            with torch._C.DisableTorchFunction():
+                return step(self, *args, **kwargs)
+        finally:
+            now.steps = False
+
+    return compute
+
+
+@contextmanager
+def shielded_steps() -> Iterator[None]:
+    """Within it, PyTorch's optimizers step with METHODS, unseen by the exact mode, and schedules have our cosine.
 
     They access each gradient a dozen times in a step: for a small network, the mode would take longer than the step.
     """
-
-    is_one = False  # whether an optimizer steps now
-
-    def __enter__(self) -> None:
-        """Put METHODS in place, and shield the optimizers' own."""
-        kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type) and issubclass(kind, Optimizer)]
-        own = [(kind, name) for kind in kinds for name in ("step", "zero_grad") if name in vars(kind)]
-        self.before: list[tuple[Any, str, Any]] = [(kind, name, vars(kind)[name]) for kind, name in own]
-        self.before += [(Tensor, name, method) for name, method in ORIGINALS.items()]
-        for kind, name in own:
-            setattr(kind, name, shielded(vars(kind)[name]))
+    kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type) and issubclass(kind, Optimizer)]
+    own = [(kind, name, vars(kind)[name]) for kind in kinds for name in ("step", "zero_grad") if name in vars(kind)]
+    before: list[Any] = [*own, *((Tensor, name, getattr(Tensor, name)) for name in SWITCHED)]
+    before.append((lr_scheduler, "math", vars(lr_scheduler)["math"]))
+    try:
+        for kind, name, method in own:
+            setattr(kind, name, shielded(method))
         for name, method in SWITCHED.items():
             setattr(Tensor, name, method)
-
-    def __exit__(self, *error: Any) -> None:
-        """Leave them as they were."""
-        for kind, name, method in self.before:
-            setattr(kind, name, method)
-
-
-def shielded(method: Any) -> Any:
-    """A method of an optimizer that the exact mode does not look into; unless it gets a closure."""
-
-    @wraps(method)
-    def compute(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if callable(kwargs.get("closure", args[0] if args else None)):
-            return method(self, *args, **kwargs)
-        steps.is_one = True
-        try:
-            with torch._C.DisableTorchFunction():
-                return method(self, *args, **kwargs)
-        finally:
-            steps.is_one = False
-
-    return compute
+        lr_scheduler.math = Mathematics()  # type: ignore[attr-defined, assignment]
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)

@@ -6,121 +6,167 @@ image depends on that image alone: each has a grid of its own.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from samebits import workers
+from samebits.errors import check_float32, refusal
 from samebits.grid import factor_bits, on_grid, on_grids
-
-# cuDNN and oneDNN may use Winograd's or Fourier's way, which are no sums of products; float64 goes through neither.
-convolution, gradients_of_convolution = torch.ops.aten.convolution, torch.ops.aten.convolution_backward
-
-
-class Linear(torch.autograd.Function):
-    """x (n, k) times weight (m, k) transposed, plus bias (m,) or None: (n, m) float32.
-
-    If `shared`, x has rows of this worker's images, and weight and bias are the same for all workers.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, shared: bool
-    ) -> torch.Tensor:
-        """The products, from grids that the backward pass uses again."""
-        n, k, m = x.shape[0], *weight.shape
-        ctx.bits, ctx.shared = factor_bits(max(workers.rows(n) if shared else n, k, m, 1)), shared
-        x, weight = on_grid(x, ctx.bits, shared=shared), on_grid(weight, ctx.bits)
-        ctx.save_for_backward(x, weight)
-        return affine(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
-        """Sums over the outputs for x, and over the rows of all workers for weight and bias."""
-        x, weight = ctx.saved_tensors
-        gradient = on_grid(gradient, ctx.bits, shared=ctx.shared)
-        sums = torch.mm(gradient.t(), x), gradient.sum(0)
-        for_weight, for_bias = workers.total(*sums) if ctx.shared else sums
-        for_x = torch.mm(gradient, weight).float() if ctx.needs_input_grad[0] else None
-        return for_x, for_weight.float(), for_bias.float() if ctx.needs_input_grad[2] else None, None
+from samebits.sums import expand, needs_gradient, stretched
+from torch import Tensor
+from torch.nn import functional
 
 
-def infer(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """What Linear computes where nothing is trained: here the result of a row depends on that row alone."""
-    bits = factor_bits(x.shape[1])
-    return affine(on_grids(x, bits, (1,)), on_grid(weight, bits), bias)
+class Operation(NamedTuple):
+    """An operation that sums products of numbers of two factors, of which the first has this worker's images."""
 
-
-def affine(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """The exact sums of products of two matrices on their grids, rounded to float32, plus the bias, rounded again."""
-    sums = torch.mm(x, weight.t()).float()
-    if bias is not None:
-        sums += bias
-    return sums
+    sums: Callable[[Tensor, Tensor], Tensor]  # of the factors
+    gradients: Callable[..., tuple[Tensor, ...]]  # of the factors, from that of the sums, them, and which are wanted
+    terms: int  # of a sum in the forward pass, at most
+    longest: int  # that is a sum for one image, in the backward pass, too
+    positions: int  # of an image, over which the gradient of the second factor is a sum
+    is_stack: bool = False  # whether the second factor is of images, too
 
 
 class Product(torch.autograd.Function):
-    """a (b, n, k) times b (b, k, m), matrix by matrix: (b, n, m) float32. If `shared`, they are of workers' images."""
+    """a and b, in an operation, plus bias or None: float32. If `shared`, of this worker's images."""
 
     @staticmethod
-    def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor, shared: bool) -> torch.Tensor:
-        """The products, from grids that the backward pass uses again."""
-        ctx.bits, ctx.shared = factor_bits(max(*a.shape[1:], b.shape[2], 1)), shared
-        a, b = on_grid(a, ctx.bits, shared=shared), on_grid(b, ctx.bits, shared=shared)
+    def forward(ctx: Any, a: Tensor, b: Tensor, bias: Tensor | None, operation: Operation, shared: bool) -> Tensor:
+        """From grids that the backward pass uses again."""
+        images = workers.rows(len(a)) if shared else len(a)
+        ctx.bits = factor_bits(max(operation.longest, operation.positions * images))
+        ctx.operation, ctx.shared = operation, shared
+        a, b = on_grid(a, ctx.bits, shared=shared), on_grid(b, ctx.bits, shared=shared and operation.is_stack)
         ctx.save_for_backward(a, b)
-        return torch.bmm(a, b).float()
+        return rounded(operation.sums(a, b), bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
-        """Sums over m for a, over n for b."""
-        a, b = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        """For a by image, for b and bias over the images of all workers."""
+        wanted = ctx.needs_input_grad
         gradient = on_grid(gradient, ctx.bits, shared=ctx.shared)
-        return torch.bmm(gradient, b.mT).float(), torch.bmm(a.mT, gradient).float(), None
+        for_a, *sums = ctx.operation.gradients(gradient, *ctx.saved_tensors, wanted)
+        sums = workers.total(*sums) if ctx.shared and not ctx.operation.is_stack else sums
+        found = [x.float() if want else None for x, want in zip((for_a, *sums), wanted, strict=False)]
+        return *found, *[None] * (len(wanted) - len(found))
 
 
-def infer_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """What Product computes where nothing is trained: each matrix has a grid of its own."""
-    bits = factor_bits(max(a.shape[2], 1))
-    return torch.bmm(on_grids(a, bits, (1, 2)), on_grids(b, bits, (1, 2))).float()
+def product(a: Tensor, b: Tensor, bias: Tensor | None, operation: Operation, shared: bool) -> Tensor:
+    """As Product; where nothing is trained, each image has a grid of its own."""
+    if torch.is_grad_enabled():
+        return Product.apply(a, b, bias, operation, shared)
+    bits = factor_bits(operation.terms)
+    a = on_grids(a, bits, tuple(range(1, a.dim())))
+    return rounded(operation.sums(a, on_grids(b, bits, (1, 2)) if operation.is_stack else on_grid(b, bits)), bias)
 
 
-class Convolution(torch.autograd.Function):
-    """x (n, c, ...) convolved with weight, without bias: float32.
-
-    options: stride, padding, dilation, transposed, output_padding and groups, as aten.convolution takes them. If
-    `shared`, x has this worker's images, and weight is the same for all workers.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, options: list[Any], shared: bool) -> torch.Tensor:
-        """The products, from grids that the backward pass uses again."""
-        n = workers.rows(len(x)) if shared else len(x)
-        taps = weight[0, 0].numel()  # numbers of a filter for each pair of channels
-        channels = max(weight.shape[0] // options[-1], weight.shape[1])
-        positions = n * math.prod(x.shape[2:] if options[3] else sizes(x, weight, options))
-        ctx.bits, ctx.options, ctx.shared = factor_bits(max(channels * taps, positions, 1)), options, shared
-        x, weight = on_grid(x, ctx.bits, shared=shared), on_grid(weight, ctx.bits)
-        ctx.save_for_backward(x, weight)
-        return convolution(x, weight, None, *options).float()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
-        """Sums over the outputs for x, and over positions and the images of all workers for the weight."""
-        x, weight = ctx.saved_tensors
-        gradient = on_grid(gradient, ctx.bits, shared=ctx.shared)
-        wanted = [ctx.needs_input_grad[0], True, False]
-        for_x, for_weight, _ = gradients_of_convolution(gradient, x, weight, None, *ctx.options, wanted)
-        if ctx.shared:
-            (for_weight,) = workers.total(for_weight)
-        return for_x.float() if ctx.needs_input_grad[0] else None, for_weight.float(), None, None
+def rounded(sums: Tensor, bias: Tensor | None) -> Tensor:
+    """Exact sums, rounded to float32, plus the bias, rounded again."""
+    return sums.float() if bias is None else sums.float().add_(bias)
 
 
-def sizes(x: torch.Tensor, weight: torch.Tensor, options: list[Any]) -> list[int]:
-    """Height and width, or what there is of dimensions, of the result of a convolution that is not transposed."""
-    each = zip(x.shape[2:], weight.shape[2:], *options[:3], strict=True)
-    return [(size + 2 * pad - dilation * (taps - 1) - 1) // step + 1 for size, taps, step, pad, dilation in each]
+# With PyTorch's signatures
 
 
-def infer_convolution(x: torch.Tensor, weight: torch.Tensor, options: list[Any]) -> torch.Tensor:
-    """What Convolution computes where nothing is trained: each image has a grid of its own."""
-    bits = factor_bits(max(weight.shape[:2]) * weight[0, 0].numel())
-    return convolution(on_grids(x, bits, tuple(range(1, x.dim()))), on_grid(weight, bits), None, *options).float()
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Of a matrix, or of a vector or a stack of matrices."""
+    check_float32("linear", x, weight, bias)
+    workers.check_same("linear", weight, bias)
+    rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+    outputs, inputs = weight.shape
+    operation = Operation(lambda x, weight: torch.mm(x, weight.t()), _of_mm, inputs, max(inputs, outputs), 1)
+    result = product(rows, weight, bias, operation, workers.is_of_images(x))
+    return result if x.dim() == 2 else result.view(*x.shape[:-1], outputs)
+
+
+def _of_mm(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Any, ...]:
+    return torch.mm(gradient, weight) if wanted[0] else None, torch.mm(gradient.t(), x), gradient.sum(0)
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Of vectors, matrices and stacks of them, stretched to the same shape."""
+    check_float32("matmul", a, b)
+    if a.dim() == 1:
+        return matmul(a.unsqueeze(0), b).squeeze(-2 if b.dim() > 1 else 0)
+    if b.dim() == 1:
+        return matmul(a, b.unsqueeze(1)).squeeze(-1)
+    if b.dim() == 2:
+        workers.check_same("matmul", b)
+        return linear(a, b.t())
+    shared = workers.is_of_images(a), workers.is_of_images(b)
+    if a.shape[:-2] != b.shape[:-2]:
+        if any(shared) and not all(shared):
+            raise refusal("matmul", "with several workers, of images and of weights that are no matrix")
+        shape = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        a, b = (expand(x, *shape, *x.shape[-2:]) for x in (a, b))
+    longest = max(*a.shape[-2:], b.shape[-1])
+    operation = Operation(torch.bmm, _of_bmm, a.shape[-1], longest, 0, is_stack=True)
+    first, second = (x.reshape(-1, *x.shape[-2:]) for x in (a, b))
+    return product(first, second, None, operation, any(shared)).view(*a.shape[:-1], b.shape[-1])
+
+
+def _of_bmm(gradient: Tensor, a: Tensor, b: Tensor, wanted: list[bool]) -> tuple[Tensor, Tensor]:
+    return torch.bmm(gradient, b.mT), torch.bmm(a.mT, gradient)
+
+
+def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """a @ b + x, where x is one row."""
+    if alpha == 1 and beta == 1 and x.dim() == 1 and b.dim() == 2:
+        return linear(a, b.t(), x)
+    raise refusal("addmm", "write it as a product and a sum")
+
+
+# What a convolution's options are if not given, in the order in which the transposed ones take them.
+DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
+
+
+def convolution(dims: int, transposed: bool) -> Callable[..., Tensor]:
+    """conv1d and its like, with as many dimensions."""
+    order = list(DEFAULTS) if transposed else ["stride", "padding", "dilation", "groups"]
+
+    def compute(x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+        check_float32("convolution", x, weight, bias)
+        workers.check_same("convolution", weight, bias)
+        shared, chosen = workers.is_of_images(x), DEFAULTS | dict(zip(order, args, strict=False)) | kwargs
+        stride, dilation, more = (one_each(chosen[name], dims) for name in ("stride", "dilation", "output_padding"))
+        padding = chosen["padding"]
+        if isinstance(padding, str):
+            extra = [d * (k - 1) * (padding == "same") for d, k in zip(dilation, weight.shape[2:], strict=True)]
+            x, padding = functional.pad(x, [n for e in reversed(extra) for n in (e // 2, e - e // 2)]), 0
+        images = x if x.dim() == dims + 2 else x.unsqueeze(0)
+        options = [stride, one_each(padding, dims), dilation, transposed, more, chosen["groups"]]
+        y = product(images, weight, None, _convolving(images, weight, options), shared)
+        if bias is not None:
+            bias = bias.view(1, -1, *[1] * dims)
+            y = y + (stretched(bias, y.shape, shared) if needs_gradient(bias) else bias)
+        return y if images is x else y.squeeze(0)
+
+    return compute
+
+
+def one_each(value: Any, dims: int) -> list[int]:
+    """An int, or a list of one or more, as one for each of so many dimensions."""
+    values = [value] if isinstance(value, int) else list(value)
+    return values * dims if len(values) == 1 else values
+
+
+def _convolving(x: Tensor, weight: Tensor, options: list[Any]) -> Operation:
+    """With stride, padding, dilation, transposed, output_padding and groups, as aten.convolution takes them."""
+
+    # cuDNN and oneDNN may use Winograd's or Fourier's way, no sums of products; float64 goes through neither.
+    def sums(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.ops.aten.convolution(x, weight, None, *options)
+
+    def gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Tensor, ...]:
+        mask = [wanted[0], True, False]
+        return torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, mask)[:2]
+
+    sizes = list(x.shape[2:])
+    if not options[3]:
+        each = zip(sizes, weight.shape[2:], *options[:3], strict=True)
+        sizes = [(size + 2 * pad - dilation * (taps - 1) - 1) // step + 1 for size, taps, step, pad, dilation in each]
+    taps, (outer, inner) = weight[0, 0].numel(), weight.shape[:2]
+    longest = max(outer // options[-1], inner) * taps
+    return Operation(sums, gradients, max(outer, inner) * taps, longest, math.prod(sizes))

@@ -1,82 +1,179 @@
-"""Sums, and their counterparts: what is stretched, or taken several times, has a sum as its gradient.
+"""Sums, and their counterparts: what is stretched, or put in several places, has a sum as its gradient.
 
 Each sum has a grid of its own, on which its terms keep 53 bits less the logarithm of their number: 26 for a hundred
 million, where float32 has 24. It is rounded to float32 once.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from samebits import workers
+from samebits.errors import check_float32, refusal
 from samebits.grid import on_grid, on_grids, term_bits
+from torch import Tensor
+from torch.nn import functional
 
-Dims = tuple[int, ...]  # from 0 on
+Call = Callable[..., Any]
 
 
-def added(x: torch.Tensor, dims: Dims, total: bool) -> torch.Tensor:
+class Linear(torch.autograd.Function):
+    """A linear operation on a tensor; its adjoint makes of the result's gradient that of the tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, operation: Call, adjoint: Call, *index: Tensor) -> Tensor:
+        """operation(x, *index)."""
+        ctx.adjoint = adjoint
+        ctx.save_for_backward(*index)
+        return operation(x, *index)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        """adjoint(gradient, *index)."""
+        return ctx.adjoint(gradient, *ctx.saved_tensors), None, None, *[None] * len(ctx.saved_tensors)
+
+
+def needs_gradient(*values: Any) -> bool:
+    """Whether autograd would record what is computed from these."""
+    return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
+
+
+def dims_of(x: Tensor, dim: Any) -> tuple[int, ...]:
+    """The dimensions that `dim` names, from 0 on, in order; all of them if it is None or empty."""
+    named = range(x.dim()) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
+    return tuple(sorted(d % max(x.dim(), 1) for d in named)) if x.dim() else ()
+
+
+# Sums
+
+
+def added(x: Tensor, dims: tuple[int, ...], total: bool) -> Tensor:
     """The sums of float32 `x` along `dims`, which stay with size 1; if `total`, of all workers' terms."""
+    if not dims:
+        return x.clone()
     terms = math.prod(x.shape[dim] for dim in dims)
-    if total:
-        terms = workers.rows(terms)
-    sums = on_grids(x, term_bits(max(terms, 1)), dims, shared=total).sum(dims, keepdim=True)
+    bits = term_bits(workers.rows(terms) if total else terms)
+    sums = on_grids(x, bits, dims, shared=total).sum(dims, keepdim=True)
     return (workers.total(sums)[0] if total else sums).float()
 
 
-class Sum(torch.autograd.Function):
-    """As `added`; the gradient is stretched."""
+def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: Any = None) -> Tensor:
+    """Exact, of float32; whole numbers are anyway. Over images it is the sum over those of all workers."""
+    shared, dims = workers.is_of_images(x), dims_of(x, dim)
+    total = shared and 0 in dims
+    if not x.is_floating_point() and not (dtype and dtype.is_floating_point):
+        sums = torch.sum(x, dims, keepdim, dtype=dtype)
+        sums = workers.total(sums)[0].to(sums.dtype) if total else sums
+    else:
+        check_float32("sum", x if x.is_floating_point() else x.to(dtype))
+        shape = x.shape
+        sums = Linear.apply(x.float(), lambda x: added(x, dims, total), lambda gradient: gradient.expand(shape))
+        sums = sums if keepdim or not dims else sums.squeeze(dims)
+    return workers.of_images(sums) if shared and not total else sums
 
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, dims: Dims, total: bool) -> torch.Tensor:
-        """The sums."""
-        ctx.shape = x.shape
-        return added(x, dims, total) if dims else x.clone()
 
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
-        """The same for each term."""
-        return gradient.expand(ctx.shape), None, None
+# Stretching
 
 
-class Stretch(torch.autograd.Function):
+def stretched(x: Tensor, shape: Any, total: bool) -> Tensor:
     """float32 `x` repeated to `shape`, as in broadcasting; if `total`, its gradient is the sum of all workers'."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, shape: torch.Size, total: bool) -> torch.Tensor:
-        """A view."""
-        ctx.shape, ctx.total = x.shape, total
-        return x.expand(shape)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
-        """The sum of what was made of each number."""
-        lead = gradient.dim() - len(ctx.shape)
-        stretched = [
-            lead + i for i, n in enumerate(ctx.shape) if n == 1 and (ctx.total or gradient.shape[lead + i] > 1)
-        ]
-        dims = (*range(lead), *stretched)
-        return (added(gradient, dims, ctx.total) if dims else gradient).reshape(ctx.shape), None, None
+    own, lead = x.shape, len(shape) - x.dim()
+    dims = (*range(lead), *(lead + i for i, n in enumerate(own) if n == 1 and (total or shape[lead + i] > 1)))
+    return Linear.apply(x, lambda x: x.expand(shape), lambda gradient: added(gradient, dims, total).reshape(own))
 
 
-class Take(torch.autograd.Function):
-    """Rows of float32 `x` (n, ...) by their numbers, `index`, int64 of any shape: (*index.shape, ...).
+def expand(x: Tensor, *shape: Any, implicit: bool = False) -> Tensor:
+    """Of what is the same for all workers to this worker's images, too."""
+    shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    lead = len(shape) - x.dim()
+    sizes = torch.Size(x.shape[i - lead] if n == -1 else n for i, n in enumerate(shape))
+    if not needs_gradient(x):
+        return x.expand(sizes)
+    check_float32("expand", x)
+    total = not workers.is_of_images(x) and workers.are_sizes_of_images(sizes)
+    found = stretched(x, sizes, total)
+    return workers.of_images(found) if total else found
 
-    The gradient of a row is the sum over all places where it was put; if `total`, of all workers'. If `shared`, the
-    sums have a grid over all workers.
+
+def broadcast(x: Tensor, shape: torch.Size, with_images: bool) -> Tensor:
+    """`x` in that shape, among others of which some may be of this worker's images."""
+    total = with_images and not workers.is_of_images(x)
+    if not x.requires_grad or (x.shape == shape and not total):
+        return x
+    if total and x.dim() == len(shape) and x.shape[0] > 1:
+        raise refusal("a tensor", "with several workers it can't be told whether its first dimension are images")
+    check_float32("expand", x)
+    return stretched(x, shape, total)
+
+
+# Putting in places
+
+
+def taken(x: Tensor, index: Tensor, shared: bool, total: bool = False) -> Tensor:
+    """Rows of float32 `x` (n, ...) by their numbers, int64 of any shape: (*index.shape, ...).
+
+    The gradient of a row is the sum over all places where it was put, on a grid that is `shared` by all workers; if
+    `total`, of all workers'.
     """
+    shape = x.shape
 
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, index: torch.Tensor, shared: bool, total: bool) -> torch.Tensor:
-        """The rows."""
-        ctx.save_for_backward(index)
-        ctx.shape, ctx.shared, ctx.total = x.shape, shared, total
-        return x.index_select(0, index.flatten()).view(*index.shape, *x.shape[1:])
+    def take(x: Tensor, index: Tensor) -> Tensor:
+        return x.index_select(0, index.flatten()).view(*index.shape, *shape[1:])
 
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
-        """The sums for the rows."""
-        (index,) = ctx.saved_tensors
-        terms = workers.rows(index.numel()) if ctx.shared else index.numel()
-        terms = on_grid(gradient, term_bits(max(terms, 1)), shared=ctx.shared)
-        sums = terms.new_zeros(ctx.shape).index_add_(0, index.flatten(), terms.reshape(-1, *ctx.shape[1:]))
-        return (workers.total(sums)[0] if ctx.total else sums).float(), None, None, None
+    def put(gradient: Tensor, index: Tensor) -> Tensor:
+        bits = term_bits(workers.rows(index.numel()) if shared else index.numel())
+        terms = on_grid(gradient, bits, shared=shared).reshape(-1, *shape[1:])
+        sums = terms.new_zeros(shape).index_add_(0, index.flatten(), terms)
+        return (workers.total(sums)[0] if total else sums).float()
+
+    return Linear.apply(x, take, put, index)
+
+
+def picked(function: Call) -> Call:
+    """What a function that puts elements of its first argument in places makes of it."""
+
+    def compute(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not needs_gradient(x) or takes_none_twice(function, args, kwargs):
+            return function(x, *args, **kwargs)
+        check_float32(function.__name__, x)
+        numbers = torch.arange(x.numel(), dtype=torch.float64, device=x.device).view(x.shape)  # as `pad` wants floats
+        return taken(x.reshape(-1), function(numbers, *args, **kwargs).long(), workers.is_of_images(x))
+
+    return compute
+
+
+def takes_none_twice(function: Call, args: Any, kwargs: Any) -> bool:
+    """Whether it is an index of numbers and slices only, or padding by a number."""
+    if function is Tensor.__getitem__:
+        parts = args[0] if isinstance(args[0], tuple) else args
+        return all(part is None or part is Ellipsis or isinstance(part, int | slice) for part in parts)
+    return function is functional.pad and kwargs.get("mode", "constant") == "constant"
+
+
+def max_pool(function: Call, dims: int) -> Call:
+    """Max pooling, also of windows that overlap, where a gradient is a sum; with the places of the largest."""
+
+    def compute(x: Tensor, *args: Any, return_indices: bool = False, **kwargs: Any) -> Any:
+        y, places = function(x, *args, **kwargs)
+        if needs_gradient(x):
+            check_float32("max_pool", x)
+            y = picked(torch.gather)(x.flatten(-dims), -1, places.flatten(-dims)).view(places.shape)
+        return (y, places) if return_indices else y
+
+    return compute
+
+
+def embedding(
+    index: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: Any = None, norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Tensor:  # fmt: skip
+    """Rows of weight; the one at padding_idx is not trained."""
+    if max_norm is not None or scale_grad_by_freq or sparse:
+        raise refusal("embedding", "max_norm, scale_grad_by_freq and sparse are not covered")
+    workers.check_same("embedding", weight)
+    shared = workers.is_of_images(index)
+    rows = taken(weight, index, shared, total=shared)
+    if padding_idx is None:
+        return rows
+    return torch.where((index == padding_idx % len(weight)).unsqueeze(-1), rows.detach(), rows)

@@ -10,30 +10,11 @@ from typing import Any
 
 import torch
 from samebits.errors import HERE, TORCH, NotExactError
+from samebits.tables import RIGHT
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 MOST = 20_000  # operations that are looked at in a step
 PASSED = {str(Path(HERE) / "exact.py"), str(Path(HERE) / "watch.py"), str(Path(HERE) / "composed.py")}
-# What has one right answer, by the names of PyTorch's own table of operations, without the _ of those in place.
-NAMES = (
-    "view _unsafe_view _reshape_alias t transpose permute expand unsqueeze squeeze select slice split "
-    "split_with_sizes unbind as_strided detach alias clone copy _to_copy empty empty_like empty_strided new_empty "
-    "new_empty_strided zeros zeros_like new_zeros ones ones_like new_ones full full_like new_full fill zero cat stack "
-    "arange scalar_tensor lift_fresh lift_fresh_copy lift select_backward slice_backward constant_pad_nd index "
-    "index_select gather take masked_select masked_fill where nonzero flip roll repeat diagonal diagonal_copy "
-    "diagonal_backward tril triu eye unfold resize set _local_scalar_dense sort argsort topk unique _unique2 max min "
-    "amax amin argmax argmin aminmax eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or "
-    "logical_not logical_xor bitwise_and bitwise_or bitwise_not floor ceil round trunc sign sgn abs neg relu clamp "
-    "clamp_min clamp_max threshold threshold_backward hardtanh hardtanh_backward leaky_relu leaky_relu_backward "
-    "maximum minimum add sub rsub mul div rand rand_like randint randperm random permute_copy max_pool2d_with_indices "
-    "max_pool3d_with_indices scatter adaptive_max_pool2d masked_scatter value_selecting_reduction_backward index_put "
-    "softshrink softshrink_backward hardshrink hardshrink_backward pixel_shuffle pixel_unshuffle reflection_pad1d "
-    "reflection_pad2d replication_pad1d replication_pad2d nan_to_num copysign fmod frexp broadcast_tensors "
-    "is_same_size replication_pad3d set_data _has_same_storage_numel unsqueeze_copy isin bincount cummax cummin "
-    "index_fill signbit pin_memory is_pinned record_stream split_copy resolve_conj resolve_neg channel_shuffle "
-    "native_channel_shuffle"
-)
-RIGHT = frozenset(NAMES.split())
 
 
 class Watch(TorchDispatchMode):
@@ -44,13 +25,11 @@ class Watch(TorchDispatchMode):
         self.steps, self.seen, self.active = 0, 0, False
 
     def __enter__(self) -> "Watch":
-        """Look on from here."""
         self.active, self.seen = True, 0
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Look away."""
         if self.active:
             self.active = False
             super().__exit__(*error)

@@ -74,8 +74,7 @@ def _connected(of_all_attempts: dist.Store, rank: int, workers: int) -> dist.Sto
 def _own(store: dist.Store, rank: int, workers: int) -> dist.Store:
     """The part of torchrun's store that is for these processes only: the first one's, which has answered the others.
 
-    torchrun keeps the store when it starts its workers anew, and with the addresses of those that are gone they would
-    wait for each other: https://github.com/pytorch/pytorch/issues/135712
+    torchrun keeps the store for those it starts anew, who would wait for those that are gone: pytorch#135712.
     """
     own = uuid.uuid4().hex
     if rank > 0:
@@ -191,6 +190,12 @@ def is_of_images(x: Any) -> bool:
     return dimension == 0
 
 
+def check_same(function: str, *weights: Any) -> None:
+    """Raise NotExactError for weights that are made of a worker's images."""
+    if not _is_alone() and any(is_of_images(x) for x in weights):
+        raise refusal(function, "with several workers, weights that depend on the images can't be told from images")
+
+
 def are_sizes_of_images(sizes: torch.Size) -> bool:
     """Whether a shape begins with the number of this worker's images, and there are others."""
     _, own, total = _images
@@ -211,8 +216,7 @@ def mean(value: float) -> float:
 
 def part() -> float:
     """This worker's part of the images of the batch that was shared last, from 0 to 1."""
-    _, own, total = _images
-    return own / total
+    return _images[1] / _images[2]
 
 
 def rows(own: int) -> int:

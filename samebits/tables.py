@@ -1,0 +1,100 @@
+"""Which function of PyTorch is which, by the names that it has in one or several of PyTorch's modules."""
+
+import inspect
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from samebits import optimizers
+from torch.nn import functional
+
+Call = Callable[..., Any]
+SWITCHED = SimpleNamespace(**optimizers.SWITCHED)
+MODULES = torch, torch.Tensor, functional, torch._C._nn, torch.linalg, torch.special, torch.nn.init, SWITCHED
+
+
+def named(names: str) -> set[Call]:
+    """The functions of these names."""
+    found = {getattr(module, name, None) for name in names.split() for module in MODULES}
+    return {function for function in found if callable(function)}
+
+
+# They move numbers, or make some, and so do their gradients.
+MOVE = (
+    "view view_as reshape reshape_as flatten unflatten squeeze unsqueeze t transpose permute movedim moveaxis "
+    "swapaxes swapdims chunk split split_with_sizes unbind tensor_split narrow select contiguous clone detach detach_ "
+    "flip roll requires_grad_ retain_grad copy_ cat concat stack hstack vstack zero_ fill_ zeros_like ones_like "
+    "full_like empty_like new_zeros new_ones new_full new_tensor new_empty zeros ones full empty eye tensor as_tensor "
+    "scalar_tensor from_numpy asarray to type type_as float double int long bool cpu cuda tolist item numpy numel "
+    "nelement size dim ndimension stride is_floating_point is_complex is_contiguous is_tensor is_same_size data_ptr "
+    "element_size storage_offset untyped_storage register_hook masked_fill masked_fill_ where max min argmax argmin "
+    "tril triu diagonal masked_select rot90 resolve_conj resolve_neg is_inference is_signed pin_memory "
+    "register_post_accumulate_grad_hook get_device manual_seed meshgrid block_diag pixel_shuffle pixel_unshuffle "
+    "channel_shuffle squeeze_ unsqueeze_ triu_indices tril_indices _assert __array__ __len__ __repr__ __format__ "
+    "constant_ zeros_ ones_ __bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
+)
+# Their results are whole numbers or truth values, and have no gradients.
+COMPARE = (
+    "eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or logical_not logical_xor __eq__ "
+    "__ne__ __lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ nonzero one_hot bitwise_and bitwise_or "
+    "bitwise_not isin bucketize searchsorted signbit allclose isclose is_nonzero argsort"
+)
+# One IEEE 754 operation for each element, in the backward pass, too.
+EACH = (
+    "mul mul_ multiply neg neg_ negative abs abs_ absolute rsub maximum minimum clamp clamp_ clamp_min clamp_max "
+    "clamp_min_ clamp_max_ add add_ sub sub_ subtract relu relu_ relu6 hardtanh hardtanh_ leaky_relu leaky_relu_ "
+    "threshold where sign floor ceil round trunc fmod softshrink hardshrink __radd__ __sub__ __rsub__ __mul__ "
+    "__rmul__ __imul__ __neg__ __abs__ __add__ __iadd__ __isub__ nan_to_num copysign"
+)
+# Right as they are, but their gradients would be sums.
+LACK = "amax amin aminmax sort topk unique scatter_ scatter index_fill_ frexp cummax __setitem__"
+# What becomes of each element is where it is put, perhaps several times: the gradient is a sum over the places.
+PICK = "index_select gather take take_along_dim repeat repeat_interleave tile unfold pad __getitem__"
+# By the names of PyTorch's own table of operations, which the watch sees, without the _ of those in place.
+EXECUTED = (
+    "_unsafe_view _reshape_alias expand slice as_strided alias _to_copy empty_strided new_empty_strided arange "
+    "lift_fresh lift_fresh_copy lift select_backward slice_backward constant_pad_nd index diagonal_copy "
+    "diagonal_backward resize set _local_scalar_dense _unique2 sgn threshold_backward hardtanh_backward "
+    "leaky_relu_backward div rand rand_like randint randperm random permute_copy max_pool2d_with_indices "
+    "max_pool3d_with_indices adaptive_max_pool2d masked_scatter value_selecting_reduction_backward index_put "
+    "softshrink_backward hardshrink_backward reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d "
+    "broadcast_tensors replication_pad3d set_data _has_same_storage_numel unsqueeze_copy bincount cummin is_pinned "
+    "record_stream split_copy native_channel_shuffle"
+)
+RIGHT = {name.removesuffix("_") for name in f"{MOVE} {COMPARE} {EACH} {LACK} {PICK} {EXECUTED}".split()}
+
+ELEMENTWISE, ADD = named(EACH), named("add add_ sub sub_ subtract")
+DIVIDE = named("div div_ divide true_divide __truediv__ __itruediv__")
+WITHOUT_GRADIENT, PICKED = named(LACK), named(PICK)
+RANDOM = named("rand rand_like randint randint_like randperm random_")
+DRAWS = named(
+    "randn randn_like normal normal_ uniform_ exponential_ trunc_normal_ kaiming_uniform_ kaiming_normal_ "
+    "xavier_uniform_ xavier_normal_ orthogonal_"
+)
+OF_INTEGERS = named(
+    "cumsum prod bincount count_nonzero arange __floordiv__ __mod__ floor_divide remainder __rfloordiv__ __lshift__ "
+    "__rshift__"
+)
+BACKWARD = {torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad}
+PLAIN = (named(MOVE) | named(COMPARE) | {torch._C._set_grad_enabled}) - ELEMENTWISE
+PLAIN |= {
+    getattr(attribute, access)
+    for _, attribute in inspect.getmembers(torch.Tensor, inspect.isdatadescriptor)
+    for access in ("__get__", "__set__", "__delete__")
+}
+# They put the dimensions of their argument in another order.
+TURN = named("transpose permute movedim moveaxis swapaxes swapdims t unsqueeze")
+TURN |= {getattr(torch.Tensor, name).__get__ for name in ("T", "mT")}
+# They look at several numbers along a dimension: the place of that argument, and which it is if there is none.
+ALONG = {
+    function: (place, default)
+    for place, default, names in (
+        (1, None, "amax amin any all argmax argmin max min aminmax squeeze squeeze_ flip count_nonzero __getitem__"),
+        (1, -1, "sort argsort cummax diff"),
+        (1, 0, "select narrow unbind index_select"),
+        (2, 0, "split chunk tensor_split split_with_sizes roll"),
+        (2, -1, "topk"),
+    )
+    for function in named(names)
+}
