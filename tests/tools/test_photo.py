@@ -173,7 +173,7 @@ def with_dark_corners() -> np.ndarray:
 
 def above_text() -> np.ndarray:
     picture = on_paper((300, 260))
-    picture[232:236, 70:190:6] = picture[232:236, 71:190:6] = 0.1
+    picture[228:234, 70:190:6] = picture[228:234, 71:190:6] = 0.1  # less ink than is worth a doubt
     return picture
 
 
