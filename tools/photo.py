@@ -6,6 +6,7 @@ the middle of 28 x 28 (LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnis
 
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.lib.errors import PipelineError
 
@@ -15,15 +16,28 @@ from scipy import ndimage
 
 SIDE, BOX = 28, 20
 WORKING_SIDE = 560  # larger photos are shrunk to this: enough for a box of 20 in a tenth of it
-FAINTEST = 0.1  # of the way from black to white: less contrast is no ink
-FAINT = 0.3  # of full ink: less, such as the lines of the paper, does not stretch the box
+WIDE = 4  # a stroke is narrower than a quarter of the picture; what is wider is a table, a sheet or a shadow
+DIM = 0.5  # of the brightest paper: what lies in less light counts less, as dark tables are rough
+DARKEST = 99.8  # percent of the pixels are less dark than the darkest ink, as a small digit has few
+FAINTEST = 0.15  # of the paper's brightness: a smaller difference is no ink
+FAINT = 0.5  # of full ink: where a blurred stroke ends; the lines of the paper are mostly fainter
 SMALLEST = 8  # pixels
 SPECK = 0.05  # of the ink of the largest part: a smaller one is dirt
 BREAK = 3  # pixels: parts that are nearer to each other are one, as the strokes of a 5
-MUCH = 0.25  # of the ink of the largest part: so much elsewhere can't be ignored
+NEAR = 0.1  # of the largest part's length: what is farther from it is beside the digit
+MUCH = 0.1  # of all ink: so much apart from the largest part can't be ignored
 THINNEST = 2.0  # pixels of the box: thinner strokes are thickened, as MNIST has hardly any
+DARK = 0.75  # of the paper round light ink: so much round dark ink is enough, as photos mostly show that
 HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"  # brands of such files, after `ftyp`
 Image.MAX_IMAGE_PIXELS = 120_000_000  # Pillow refuses more than twice as many; phones take 200 megapixels
+
+
+class Found(NamedTuple):
+    """What may be a digit: its ink (h, w) in [0, 1], a doubt or "", and which part of its surroundings is paper."""
+
+    digit: np.ndarray
+    doubt: str
+    surrounded: float
 
 
 def prepare(path: str | Path) -> tuple[np.ndarray, np.ndarray, str]:
@@ -33,9 +47,17 @@ def prepare(path: str | Path) -> tuple[np.ndarray, np.ndarray, str]:
     Raises PipelineError if the file is no image or holds nothing that stands out.
     """
     gray = read(path)
-    digit, doubt = pick(ink(gray))
-    seen = np.rint(centered(thickened(digit)) * 255) / np.float32(255)
-    return gray, seen.astype(np.float32), doubt
+    smooth = ndimage.gaussian_filter(gray, max(gray.shape) / WORKING_SIDE, mode="nearest")
+    found = choose(find(smooth), find(1 - smooth))
+    if not found:
+        low, high = np.percentile(gray, [1, 99])
+        raise PipelineError(
+            f"found no digit in {path}: nothing narrow is {FAINTEST:.0%} darker or lighter than what is around it, and "
+            f"its brightness is {low:.0%} to {high:.0%}; expected one digit in clear ink with some room around: take "
+            "the photo nearer, in more and more even light"
+        )
+    seen = np.rint(centered(thickened(found.digit)) * 255) / np.float32(255)
+    return gray, seen.astype(np.float32), found.doubt
 
 
 def read(path: str | Path) -> np.ndarray:
@@ -76,52 +98,57 @@ def _flatten(picture: Image.Image) -> Image.Image:
     return Image.fromarray(gray * opacity + behind * (1 - opacity))
 
 
-def ink(gray: np.ndarray) -> np.ndarray:
-    """How much ink each pixel holds, in [0, 1]; gray: (h, w) in [0, 1], the ink darker or lighter than the rest.
+def choose(dark: Found | None, light: Found | None) -> Found | None:
+    """The digit in dark or light ink. The other one is the gaps between its strokes, its sheet, or None."""
+    if not dark or not light:
+        return dark or light
+    if dark.surrounded >= DARK * light.surrounded:
+        return dark
+    close = dark.surrounded >= DARK**2 * light.surrounded
+    return light._replace(doubt="it may be dark ink or light ink") if close else light
 
-    Raises PipelineError if nothing stands out from the background.
-    """
-    difference = gray - background(gray)
-    if (difference**3).sum() < 0:  # the few pixels far from the background are darker than it
-        difference = -difference
-    split = otsu(difference)
-    noise = 1.4826 * np.median(np.abs(difference[difference <= split]))  # a standard deviation, if Gaussian
-    outstanding = difference[difference > split]
-    low, high = 4 * noise, np.percentile(outstanding, 75) if outstanding.size else 0
-    if high - low < FAINTEST:
-        raise PipelineError(
-            f"found no digit: the ink differs from the paper by {max(high, 0):.0%} of the way from black to white, the "
-            f"paper from itself by {noise:.0%}; expected one digit in clear ink on plain paper, with some room around"
-        )
-    return np.clip((difference - low) / (high - low), 0, 1)
+
+def find(gray: np.ndarray) -> Found | None:
+    """What is darker than its paper in a picture (h, w) in [0, 1], or None if nothing is."""
+    paper = background(gray)
+    image = ink(gray, paper)
+    if not image.any():
+        return None
+    digit, doubt = pick(image)
+    middle = np.average(gray + paper, weights=digit) / 2  # between ink and paper
+    margins = [(side.start, side.stop, (side.stop - side.start) // 2) for side in _box(digit > FAINT)]
+    around = tuple(slice(max(0, start - margin), stop + margin) for start, stop, margin in margins)
+    return Found(digit, doubt, float((gray[around] > middle).mean()))
 
 
 def background(gray: np.ndarray) -> np.ndarray:
-    """The brightness (h, w) of the paper under a digit: a plane, so that a shadow over one side is no ink.
+    """The brightness (h, w) of what lies under narrow dark things: gray, morphologically closed with a square.
 
-    It is fitted first to the rim, which is mostly paper, then again and again to the half of all pixels nearest to it.
+    A closing keeps the edges of what is wider, so the edge of a sheet or of a shadow is no ink (Serra 1982).
     """
-    y, x = (np.linspace(-1, 1, size)[place] for size, place in zip(gray.shape, np.indices(gray.shape), strict=True))
-    terms = np.stack([np.ones_like(x), x, y], axis=-1)
-    paper = np.maximum(np.abs(x), np.abs(y)) > 0.8
-    for _ in range(5):
-        surface = terms @ np.linalg.lstsq(terms[paper], gray[paper], rcond=None)[0]
-        distance = np.abs(gray - surface)
-        paper = distance <= np.median(distance)
-    return surface
+    size = max(gray.shape) // WIDE
+    closed = ndimage.grey_closing(np.pad(gray, size, mode="symmetric"), (size, size))
+    return closed[size:-size, size:-size]
 
 
-def otsu(values: np.ndarray) -> float:
-    """The threshold that splits values into the two classes with the least variance inside (Otsu 1979)."""
-    ordered = np.sort(values, axis=None).astype(np.float64)
-    count = np.arange(1, len(ordered))
-    total = np.cumsum(ordered)
-    means = total[:-1] / count, (total[-1] - total[:-1]) / count[::-1]
-    return float(ordered[np.argmax(count * count[::-1] * (means[1] - means[0]) ** 2)])
+def ink(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
+    """How much ink each pixel holds (h, w), in [0, 1]: how much darker it is than its paper, whatever the light.
+
+    All zero if nothing stands out.
+    """
+    darkness = (paper - gray) / np.maximum(paper, DIM * paper.max() or 1)
+    half = np.percentile(darkness, DARKEST) / 2
+    rest, full = darkness[darkness <= half], np.median(darkness[darkness >= half])
+    level = np.median(rest)
+    noise = 1.4826 * np.median(np.abs(rest - level))  # a standard deviation, if Gaussian
+    low = level + 4 * noise
+    if full - low < FAINTEST:
+        return np.zeros_like(gray)
+    return np.clip((darkness - low) / (full - low), 0, 1)
 
 
 def pick(image: np.ndarray) -> tuple[np.ndarray, str]:
-    """The digit in ink (h, w), without specks and what runs from edge to edge or goes round it, and a doubt or ""."""
+    """The digit in ink (h, w), without specks, what is beside it, from edge to edge or round it, and a doubt or ""."""
     mask = image > FAINT
     joined = ndimage.binary_dilation(mask, np.ones((3, 3)), iterations=BREAK)
     parts, n = ndimage.label(joined, np.ones((3, 3)))
@@ -130,15 +157,30 @@ def pick(image: np.ndarray) -> tuple[np.ndarray, str]:
     boxes = {i: box for i, box in boxes.items() if not _spans(box, image.shape)} or boxes
     boxes = {i: box for i, box in boxes.items() if not any(_surrounds(box, other) for other in boxes.values())}
     mass = ndimage.sum_labels(image, parts, np.arange(n + 1))
+    whole = {i: box for i, box in boxes.items() if not _cut(box, image.shape)}
+    if any(mass[i] > SPECK * max(mass[list(boxes)]) for i in whole):
+        boxes = whole  # the rest is of the table
     largest = max(boxes, key=lambda i: mass[i])
-    kept = [i for i in boxes if mass[i] >= SPECK * mass[largest]]
-    digit = np.where(np.isin(parts, kept), image, 0)
-    apart = sum(mass[i] for i in kept if i != largest) / mass[largest]
+    distance = ndimage.minimum(ndimage.distance_transform_edt(parts != largest), parts, np.arange(n + 1))
+    reach = NEAR * max(side.stop - side.start for side in boxes[largest])
+    others = [i for i in boxes if mass[i] >= SPECK * mass[largest] and i != largest]
+    digit = np.where(np.isin(parts, [largest, *(i for i in others if distance[i] <= reach)]), image, 0)
+    apart = 1 - mass[largest] / mass[[largest, *others]].sum()
     if apart > MUCH:
-        return digit, f"it has {len(kept)} separate parts"
-    if any(side.start == 0 or side.stop == size for side, size in zip(boxes[largest], image.shape, strict=True)):
+        return digit, f"{apart:.0%} of the ink lies apart from the rest"
+    if _cut(boxes[largest], image.shape):
         return digit, "it runs into the edge of the picture"
     return digit, ""
+
+
+def _box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The rows and columns that hold all that is true."""
+    return ndimage.find_objects(mask.astype(np.uint8))[0]
+
+
+def _cut(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a part runs into the edge of the picture."""
+    return any(side.start == 0 or side.stop == size for side, size in zip(box, shape, strict=True))
 
 
 def _spans(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
@@ -156,8 +198,7 @@ def _surrounds(box: tuple[slice, ...], other: tuple[slice, ...]) -> bool:
 def thickened(image: np.ndarray) -> np.ndarray:
     """Ink (h, w) whose strokes, once it is scaled into the box, are THINNEST pixels wide or more."""
     mask = image > FAINT
-    rows, columns = np.nonzero(mask)
-    pixel = max(np.ptp(rows), np.ptp(columns)) / BOX
+    pixel = max(mask[_box(mask)].shape) / BOX
     width = 4 * ndimage.distance_transform_edt(mask)[mask].mean() - 2  # of a long stroke, from its mean distance
     missing = round((THINNEST * pixel - width) / 2)
     if missing <= 0:
@@ -169,8 +210,7 @@ def thickened(image: np.ndarray) -> np.ndarray:
 
 def centered(image: np.ndarray) -> np.ndarray:
     """Ink (h, w) in [0, 1] scaled into a 20 x 20 box, its centre of mass in the middle of (28, 28) float32."""
-    rows, columns = np.nonzero(image > FAINT)
-    digit = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(np.float32)
+    digit = image[_box(image > FAINT)].astype(np.float32)
     height, width = (max(1, round(size * BOX / max(digit.shape))) for size in digit.shape)
     small = np.asarray(Image.fromarray(digit).resize((width, height), Image.Resampling.BOX))
     middle = ndimage.center_of_mass(small)

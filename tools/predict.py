@@ -15,6 +15,8 @@ import samebits
 import torch
 
 BAR = 40  # characters for a probability of 1
+SURE = 0.5  # a smaller probability is a doubt, as on the page to draw on
+FULLEST = 0.31  # the mean of an image: hardly one of MNIST's has more ink, a sheet of paper taken for ink has
 
 
 def probabilities(image: np.ndarray) -> torch.Tensor:
@@ -28,6 +30,15 @@ def probabilities(image: np.ndarray) -> torch.Tensor:
     return samebits.probabilities(logits)[0]
 
 
+def doubt(image: np.ndarray, values: torch.Tensor) -> str:
+    """Why an image (28, 28) in [0, 1], of whose classes the network gives the probabilities (10,), may be no digit."""
+    if values.max() < SURE:
+        return "the network is not sure"
+    if image.mean() > FULLEST:
+        return "there is more ink than in a digit"
+    return ""
+
+
 def bars(values: torch.Tensor) -> str:
     """A line for each class, with a bar as long as its probability."""
     lines = [
@@ -39,12 +50,13 @@ def bars(values: torch.Tensor) -> str:
 def main() -> None:
     if len(sys.argv) != 2 or not sys.argv[1]:
         raise PipelineError("expected the path of one picture: make predict IMAGE=photo.png")
-    gray, seen, doubt = photo.prepare(sys.argv[1])
+    gray, seen, apart = photo.prepare(sys.argv[1])
     values = probabilities(seen)
     print(bars(values))
     print(f"most likely {values.argmax()}; seen.png shows what the network saw")
-    if doubt:
-        print(f"but this may not be one whole digit, as {doubt}: crop the picture to one digit with paper around it")
+    doubts = " and ".join(filter(None, [apart, doubt(seen, values)]))
+    if doubts:
+        print(f"but this may not be one whole digit, as {doubts}: crop the picture to one digit with paper around it")
     plot.save(plot.titled_images([gray, seen], ["your picture", "what the network saw"], 2, 2.5), "seen.png")
 
 

@@ -143,9 +143,68 @@ def test_what_is_beside_the_digit_is_no_part_of_it(add, plain, tmp_path):
     assert doubt == ""
 
 
+def on_paper(shape: tuple[int, int], paper: float = 0.9) -> np.ndarray:
+    """A dark 7 in the middle of paper, in brightness from 0 to 1."""
+    height, width = shape
+    return paper - (paper - 0.1) * seven(height, width, height // 2 - 60, width // 2 - 30) / 255
+
+
+def on_a_table() -> np.ndarray:
+    picture = np.random.default_rng(0).normal(0.3, 0.02, (420, 400))
+    picture[60:300, 80:280] = on_paper((240, 200))
+    return picture
+
+
+def in_a_hard_shadow() -> np.ndarray:
+    y, x = np.indices((240, 200))
+    return on_paper((240, 200)) * np.where(x + y > 220, 0.4, 1)
+
+
+def with_a_strip_of_table() -> np.ndarray:
+    picture = on_paper((300, 260))
+    picture[:, 230:] = 0.25
+    return picture
+
+
+def with_dark_corners() -> np.ndarray:
+    y, x = (np.linspace(-1, 1, size)[place] for size, place in zip((240, 200), np.indices((240, 200)), strict=True))
+    return on_paper((240, 200)) * (1 - 0.6 * (x * x + y * y) / 2)
+
+
+def above_text() -> np.ndarray:
+    picture = on_paper((300, 260))
+    picture[228:234, 70:190:6] = picture[228:234, 71:190:6] = 0.1  # less ink than is worth a doubt
+    return picture
+
+
+@pytest.mark.parametrize(
+    "photographed", [on_a_table, in_a_hard_shadow, with_a_strip_of_table, with_dark_corners, above_text]
+)
+def test_light_table_and_text_are_not_ink(photographed, plain, tmp_path):
+    Image.fromarray((photographed() * 255).astype(np.uint8)).save(tmp_path / "photo.png")
+    _, found, doubt = photo.prepare(tmp_path / "photo.png")
+    assert np.abs(found - plain).mean() < 0.02
+    assert doubt == ""
+
+
+def test_gaps_between_strokes_of_chalk_are_not_ink(tmp_path):
+    y, x = np.indices((240, 200))
+    distance = np.hypot(y - 120, x - 100)
+    ring = np.where((distance > 50) & (distance < 70), 210, 40).astype(np.uint8)
+    found = seen(Image.fromarray(ring), tmp_path)
+    assert found[14, 14] == 0
+    assert found[14, 5] > 0.9
+
+
+def test_a_refusal_speaks_of_light(tmp_path):
+    with pytest.raises(PipelineError, match=r"brightness is 20% to 20%; .* in more and more even light"):
+        seen(Image.new("L", (60, 80), 51), tmp_path)
+
+
 def test_two_digits_and_one_that_is_cut_off_are_doubted(tmp_path):
     two = np.maximum(seven(240, 300, 70, 30), seven(240, 300, 70, 190))
-    for image, expected in ((two, "it has 2 separate parts"), (two[:, 60:160], "it runs into the edge of the picture")):
+    apart, cut = "50% of the ink lies apart from the rest", "it runs into the edge of the picture"
+    for image, expected in ((two, apart), (two[:, 60:160], cut)):
         Image.fromarray(image).save(tmp_path / "photo.png")
         assert photo.prepare(tmp_path / "photo.png")[2] == expected
 
@@ -178,11 +237,6 @@ def test_what_is_no_image_is_refused(tmp_path):
     for name in ("missing.png", "."):
         with pytest.raises(PipelineError, match="there is no file"):
             photo.prepare(tmp_path / name)
-
-
-def test_otsu_splits_two_heaps():
-    values = np.array([0.0, 0.1, 0.2, 5.0, 5.1])
-    assert photo.otsu(values) == 0.2
 
 
 VARIANTS = {

@@ -8,6 +8,7 @@ from stages.lib import data
 from stages.lib.errors import PipelineError
 from tools import predict
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +18,14 @@ def test_bars_are_as_long_as_the_probabilities() -> None:
     lines = predict.bars(torch.tensor([0.5, 0.25, 0.0, 0.25])).splitlines()
     assert [line.count("█") for line in lines] == [20, 10, 0, 10]
     assert lines[0].startswith("0   50.0%")
+
+
+@pytest.mark.parametrize(
+    ("ink", "largest", "expected"),
+    [(0.1, 0.51, ""), (0.1, 0.49, "the network is not sure"), (0.32, 0.9, "there is more ink than in a digit")],
+)
+def test_doubt(ink: float, largest: float, expected: str) -> None:
+    assert predict.doubt(np.full((28, 28), ink), torch.tensor([largest, 1 - largest - 0.1, 0.1])) == expected
 
 
 @pytest.mark.slow
@@ -29,10 +38,11 @@ def test_a_picture_is_named_and_drawn_as_the_network_saw_it(
     Image.fromarray(image).resize((280, 280), Image.Resampling.NEAREST).save("photo.png")
     monkeypatch.setattr(sys, "argv", ["predict", "photo.png"])
     predict.main()
-    *bars, last = capsys.readouterr().out.splitlines()
+    *bars, last, unsure = capsys.readouterr().out.splitlines()
     likeliest = max(bars, key=lambda bar: float(bar.split()[1].rstrip("%")))
     assert len(bars) == 10
     assert last.startswith(f"most likely {likeliest[0]};")
+    assert unsure.startswith("but this may not be one whole digit, as the network is not sure")
     with Image.open("seen.png") as seen:
         assert seen.width == 600
 
