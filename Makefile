@@ -7,6 +7,15 @@ PAGE := .dvc/page.html
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONSAFEPATH  # with it Python finds no module of this folder
+# With 1, pip would refuse to install into an environment.
+export PIP_USER := 0
+# DVC asks for it, and in a container there may be none.
+export USER ?= $(shell id -un 2>/dev/null || id -u)
+# As they were typed, with each $.
+override IMAGE := $(value IMAGE)
+override A := $(value A)
+override B := $(value B)
+export IMAGE A B
 
 # The environment holds its own path and needs its Python: if one of them has changed, it is made anew.
 ifneq ($(shell exec 2>/dev/null; .venv/bin/python -c 'import dvc; print(open("$(READY)").read().strip())'),$(CURDIR))
@@ -40,6 +49,7 @@ verify: $(READY)  # run everything again and compare each result with the record
 
 report: $(READY)  # what changed since BASE, in Markdown: metrics and settings
 	@git rev-parse --verify HEAD > /dev/null
+	@python -m tools.repository
 	@if git cat-file -e "$(BASE)^{commit}" 2> /dev/null; then \
 	  dvc metrics diff --md "$(BASE)" && dvc params diff --md "$(BASE)"; \
 	else echo "There is no commit $(BASE) here (a first or a forced push, a short history): nothing to compare with"; fi
@@ -51,6 +61,7 @@ plots: $(READY) $(PAGE)  # all charts and pictures on one page
 	dvc plots show
 
 experiments: $(READY)  # the experiments' results and the settings in which they differ
+	@python -m tools.repository
 	@[ -n "$$(dvc exp list --name-only)" ] || \
 	  echo "No experiment started from this commit; those of earlier ones: dvc exp show --all-commits"
 	dvc exp show --only-changed --drop '.*/|accuracy_|correct|error_rate|State|Executor' --keep 'accuracy$$|loss$$'

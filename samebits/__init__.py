@@ -10,11 +10,12 @@ from samebits.exact import exact
 from samebits.initial import initialize, normal, uniform
 from samebits.losses import probabilities
 from samebits.native import native
-from samebits.workers import share
+from samebits.workers import draw, share
 
 __all__ = [
     "NotExactError",
     "WorkersError",
+    "draw",
     "exact",
     "initialize",
     "native",

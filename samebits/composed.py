@@ -134,7 +134,7 @@ def rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps:
 def group_norm(
     x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
 ) -> Tensor:
-    y = standardized(x.reshape(len(x), groups, -1), (2,), eps)[0].view(x.shape)
+    y = standardized(x.reshape(len(x), groups, math.prod(x.shape[1:]) // groups), (2,), eps)[0].view(x.shape)
     return scaled(y, per_channel(x, weight), per_channel(x, bias))
 
 
@@ -364,11 +364,10 @@ def dropout2d(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = 
 
 
 def dropped(x: Tensor, shape: Sequence[int], p: float) -> Tensor:
-    if workers.is_of_images(x):
-        kept = workers.share(torch.rand(workers.rows(shape[0]), *shape[1:]) >= p)
-    else:
-        kept = torch.rand(*shape) >= p
-    return (x * kept.to(x.device).float().expand(x.shape)) / (1 - p if p < 1 else 1)
+    """Drawn for the images of all workers."""
+    of_each = tuple(shape[1:])
+    drawn = workers.draw(x, lambda n: torch.rand(n, *of_each)) if workers.is_of_images(x) else torch.rand(*shape)
+    return (x * (drawn >= p).to(x.device).float().expand(x.shape)) / (1 - p if p < 1 else 1)
 
 
 # Attention

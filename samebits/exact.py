@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from samebits.composed import dims_of, pair
 from samebits.errors import refusal
 from samebits.functions import OfOneNumber
 from samebits.losses import CrossEntropy
+from samebits.native import OF_ALL
 from samebits.sums import Stretch, Sum, Take
 from samebits.watch import Watch
 from torch import Tensor
@@ -25,7 +27,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.overrides import TorchFunctionMode, resolve_name
 
 Call = Callable[..., Any]
-MODULES = torch, torch.Tensor, functional, torch._C._nn, torch.linalg, torch.special
+SWITCHED = SimpleNamespace(**optimizers.SWITCHED)
+MODULES = torch, torch.Tensor, functional, torch._C._nn, torch.linalg, torch.special, torch.nn.init, SWITCHED
 
 
 def named(names: str) -> set[Call]:
@@ -41,13 +44,13 @@ REARRANGE = named(
     "swapaxes swapdims chunk split split_with_sizes unbind tensor_split narrow select contiguous clone detach detach_ "
     "flip roll requires_grad_ retain_grad copy_ cat concat stack hstack vstack zero_ fill_ zeros_like ones_like "
     "full_like empty_like new_zeros new_ones new_full new_tensor new_empty zeros ones full empty eye tensor as_tensor "
-    "scalar_tensor from_numpy asarray to type type_as float double int long bool cpu cuda tolist numpy numel nelement "
-    "size dim ndimension stride is_floating_point is_complex is_contiguous is_tensor is_same_size data_ptr "
+    "scalar_tensor from_numpy asarray to type type_as float double int long bool cpu cuda tolist item numpy numel "
+    "nelement size dim ndimension stride is_floating_point is_complex is_contiguous is_tensor is_same_size data_ptr "
     "element_size storage_offset untyped_storage register_hook masked_fill masked_fill_ where max min argmax argmin "
     "tril triu diagonal masked_select rot90 resolve_conj resolve_neg is_inference is_signed pin_memory "
     "register_post_accumulate_grad_hook get_device manual_seed meshgrid block_diag pixel_shuffle pixel_unshuffle "
     "channel_shuffle squeeze_ unsqueeze_ triu_indices tril_indices _assert __array__ __len__ __repr__ __format__ "
-    "__bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
+    "constant_ zeros_ ones_ __bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
 ) | {
     getattr(attribute, access)
     for _, attribute in inspect.getmembers(torch.Tensor, inspect.isdatadescriptor)
@@ -65,10 +68,14 @@ ELEMENTWISE = named(
     "clamp_min_ clamp_max_ add add_ sub sub_ subtract relu relu_ relu6 hardtanh hardtanh_ leaky_relu leaky_relu_ "
     "threshold where sign floor ceil round trunc fmod softshrink hardshrink __radd__ __sub__ __rsub__ __mul__ "
     "__rmul__ __imul__ __neg__ __abs__ __add__ __iadd__ __isub__ nan_to_num copysign"
-) | {optimizers.add, optimizers.add_}
-ADD = named("add add_ sub sub_ subtract") | {optimizers.add, optimizers.add_}
-DIVIDE = named("div div_ divide true_divide __truediv__ __itruediv__") | {optimizers.truediv}
+)
+ADD = named("add add_ sub sub_ subtract")
+DIVIDE = named("div div_ divide true_divide __truediv__ __itruediv__")
 RANDOM = named("rand rand_like randint randint_like randperm random_")
+DRAWS = named(
+    "randn randn_like normal normal_ uniform_ exponential_ trunc_normal_ kaiming_uniform_ kaiming_normal_ "
+    "xavier_uniform_ xavier_normal_ orthogonal_"
+)
 # Right as they are, but their gradients would be sums.
 WITHOUT_GRADIENT = named("amax amin aminmax sort topk unique scatter_ scatter index_fill_ frexp cummax __setitem__")
 # What becomes of each element is where it is put, perhaps several times: the gradient is a sum over the places.
@@ -101,15 +108,17 @@ def same_for_all(function: str, *tensors: Any) -> None:
 
 
 def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: Any = None) -> Tensor:
-    """Exact, of float32; whole numbers are anyway."""
+    """Exact, of float32; whole numbers are anyway. Over images it is the sum over those of all workers."""
+    shared, dims = workers.is_of_images(x), dims_of(x, dim)
+    total = shared and 0 in dims
     if not x.is_floating_point() and not (dtype and dtype.is_floating_point):
-        return torch.sum(x, *(() if dim is None else (dim, keepdim)), dtype=dtype)
-    float32("sum", x if x.is_floating_point() else x.to(dtype))
-    x, dims = x.float(), dims_of(x, dim)
-    total = workers.is_of_images(x) and 0 in dims
-    sums = Sum.apply(x, dims, total)
-    sums = sums if keepdim or not dims else sums.squeeze(dims)
-    return sums if total or not workers.is_of_images(x) else workers.of_images(sums)
+        sums = torch.sum(x, dims, keepdim, dtype=dtype)
+        sums = workers.total(sums)[0].to(sums.dtype) if total else sums
+    else:
+        float32("sum", x if x.is_floating_point() else x.to(dtype))
+        sums = Sum.apply(x.float(), dims, total)
+        sums = sums if keepdim or not dims else sums.squeeze(dims)
+    return workers.of_images(sums) if shared and not total else sums
 
 
 def stretch(x: Tensor, *shape: Any, implicit: bool = False) -> Tensor:
@@ -218,7 +227,10 @@ def drawn(function: Call, *args: Any, **kwargs: Any) -> Tensor:
     """Random numbers that are whole, or whole multiples of 2**-24."""
     result = function(*args, **kwargs)
     if workers.are_sizes_of_images(result.shape):
-        raise refusal(name_of(function), "with several workers, draw for all images of a batch, and samebits.share it")
+        raise refusal(
+            name_of(function),
+            OF_ALL,
+        )
     return result
 
 
@@ -226,8 +238,8 @@ def bernoulli_(x: Tensor, p: float = 0.5, *, generator: Any = None) -> Tensor:
     """1 with probability p, else 0; for this worker's images they are drawn for all."""
     if not workers.are_sizes_of_images(x.shape):
         return x.copy_(torch.rand(x.shape, generator=generator) < p)
-    numbers = torch.rand(workers.rows(len(x)), *x.shape[1:], generator=generator)
-    return workers.of_images(x.copy_(workers.share(numbers) < p))
+    drawn = workers.draw(x, lambda n: torch.rand(n, *x.shape[1:], generator=generator))
+    return workers.of_images(x.copy_(drawn < p))
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -301,11 +313,9 @@ def max_pool(function: Call, dims: int) -> Call:
         y, places = function(x, *args, **kwargs)
         if needs_gradient(x):
             float32("max_pool", x)
-            planes = x.reshape(-1, math.prod(x.shape[-dims:]))
-            flat = (
-                places.view(len(planes), -1) + torch.arange(len(planes), device=x.device).unsqueeze(1) * planes.shape[1]
-            )
-            y = Take.apply(planes.flatten(), flat.view(y.shape), workers.is_of_images(x), False)
+            planes = x.reshape(math.prod(x.shape[:-dims]), math.prod(x.shape[-dims:]))
+            starts = torch.arange(len(planes), device=x.device).view(*x.shape[:-dims], *[1] * dims) * planes.shape[1]
+            y = Take.apply(planes.flatten(), places + starts, workers.is_of_images(x), False)
         return (y, places) if return_indices else y
 
     return compute
@@ -356,15 +366,9 @@ PRIMITIVES = (
             "max_pool2d": max_pool(torch.nn.functional.max_pool2d_with_indices, 2),
             "adaptive_max_pool2d": max_pool(torch.nn.functional.adaptive_max_pool2d_with_indices, 2),
             **{name: of_one_number(name) for name in functions.FORMULAS if name != "softplus"},
-            "addcdiv": lambda x, first, second, *, value=1: x + first / second * value,
         }
     )
-    | {
-        function: method
-        for name, method in optimizers.METHODS.items()
-        for function in named(name) | {method}
-        if name not in ("add", "add_", "__truediv__")
-    }
+    | by_name(optimizers.MANY)
     | {function: picked(function) for function in PICK}
 )
 COMPOSED_NAMES = (
@@ -380,6 +384,20 @@ COMPOSED = by_name(
 )
 MOVES = named("transpose permute movedim moveaxis swapaxes swapdims t unsqueeze") | {
     getattr(Tensor, name).__get__ for name in ("T", "mT")
+}
+
+
+# They look at several numbers along a dimension: the place of that argument, and which it is if there is none.
+ALONG = {
+    function: (place, default)
+    for place, default, names in (
+        (1, None, "amax amin any all argmax argmin max min aminmax squeeze squeeze_ flip count_nonzero __getitem__"),
+        (1, -1, "sort argsort cummax diff"),
+        (1, 0, "select narrow unbind index_select"),
+        (2, 0, "split chunk tensor_split split_with_sizes roll"),
+        (2, -1, "topk"),
+    )
+    for function in named(names)
 }
 
 
@@ -433,7 +451,9 @@ class Exact(TorchFunctionMode):
         if name_of(func).startswith("_foreach_"):
             with self:  # each tensor on its own
                 return each_of(getattr(Tensor, func.__name__.removeprefix("_foreach_")), *args, **kwargs)
-        if func in WITHOUT_GRADIENT:
+        if func in DRAWS:
+            reason = "it rounds as the machine does; draw with samebits.normal or samebits.uniform"
+        elif func in WITHOUT_GRADIENT:
             reason = "its gradient is a sum"
         elif func in OF_INTEGERS:
             reason = "a sum or product of floats depends on its order"
@@ -447,11 +467,27 @@ class Exact(TorchFunctionMode):
         first = next((v for v in flat((*args, *kwargs.values())) if hasattr(v, "of_images")), None)
         if first is None:
             return
-        images = first.of_images
+        images, own = first.of_images, first.shape[first.of_images]
+        if func in ALONG and first is args[0] and images in dims_along(func, first, args, kwargs):
+            raise refusal(name_of(func), "with several workers it would need the images of all")
         if func in MOVES:
-            sizes = func(torch.empty([i + 1 for i in range(first.dim())]), *args[1:], **kwargs).shape
-            images = list(sizes).index(images + 1, int(images == 0 and sizes[0] == 1 and len(sizes) > first.dim()))
-        workers.of_images(result if result is not None else args[0], images)
+            probe = torch.empty([i + 2 for i in range(first.dim())])  # each dimension has a size of its own
+            images = list(func(probe, *args[1:], **kwargs).shape).index(images + 2)
+        result = result if result is not None else args[0]
+        for x in flat([result]):
+            if isinstance(x, Tensor) and (x.dim() <= images or (own and x.shape[images] % own)):
+                raise refusal(name_of(func), "with several workers it can't be told which images its result is of")
+        workers.of_images(result, images)
+
+
+def dims_along(func: Call, x: Tensor, args: Any, kwargs: Any) -> tuple[int, ...]:
+    """The dimensions of `x` along which a function of ALONG looks at several numbers."""
+    position, default = ALONG[func]
+    dim = kwargs.get("dim", kwargs.get("dims", args[position] if len(args) > position else default))
+    if func is Tensor.__getitem__:
+        parts = dim if isinstance(dim, tuple) else (dim,)
+        return () if parts[0] is Ellipsis or (isinstance(parts[0], slice) and parts[0] == slice(None)) else (0,)
+    return () if isinstance(dim, Tensor) else dims_of(x, dim)
 
 
 def elementwise(func: Call, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:

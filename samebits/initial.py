@@ -24,7 +24,12 @@ def normal(shape: torch.Size | tuple[int, ...], deviation: float, generator: tor
 
     Of a point u, v in the unit circle, at the squared distance s, u * sqrt(-2 * ln(s) / s) is normally distributed.
     """
-    count, found = math.prod(shape), torch.empty(0)
+    with torch._C.DisableTorchFunction():  # float64, which the exact mode leaves to those who know its errors
+        return _normal(math.prod(shape), generator).mul_(deviation).view(shape)
+
+
+def _normal(count: int, generator: torch.Generator) -> Tensor:
+    found = torch.empty(0)
     while len(found) < count:
         u, v = torch.rand(2, 2 * count + 8, generator=generator, dtype=torch.float32).double() * 2 - 1
         s = u * u + v * v  # exact, as are u and v: they have 24 bits
@@ -32,7 +37,7 @@ def normal(shape: torch.Size | tuple[int, ...], deviation: float, generator: tor
         values = u * torch.sqrt(-2 * s.log() / s)
         points = list(zip(u.tolist(), s.tolist(), strict=True))
         found = torch.cat([found, nearest(values, lambda index, points=points: polar(*points[index[0]]))])  # type: ignore[misc]
-    return found[:count].mul_(deviation).view(shape)
+    return found[:count]
 
 
 def polar(u: float, s: float) -> Decimal:

@@ -111,6 +111,11 @@ def addcdiv_(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> T
     return ORIGINALS["add_"](x, first.div(second).mul_(value))
 
 
+def addcdiv(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
+    """x + value * (first / second)."""
+    return ORIGINALS["add"](x, first / second * value)
+
+
 def lerp_(x: Tensor, end: Tensor, weight: Any) -> Tensor:
     """x + weight * (end - x), in place."""
     return ORIGINALS["add_"](x, end.sub(x).mul_(weight))
@@ -123,33 +128,52 @@ def lerp(x: Tensor, end: Tensor, weight: Any) -> Tensor:
 
 def truediv(x: Tensor, other: Any) -> Tensor:
     """x / other."""
-    return x.div(divisor(other, x))
+    return ORIGINALS["div"](x, divisor(other, x))
 
 
 def sqrt(x: Tensor) -> Tensor:
     """The float32 nearest to the square root, which MKL misses by a unit in the last place."""
     if x.dtype != torch.float32:
         raise refusal("sqrt", "only of float32 is it exact")
-    with torch._C.DisableTorchFunction():  # it may be called by code that the mode sees
-        return functions.OfOneNumber.apply(x, "sqrt") if x.requires_grad else functions.apply("sqrt", x)
+    with torch._C.DisableTorchFunction():  # a schedule may have wrapped a step before it was shielded
+        return functions.apply("sqrt", x)
 
 
 def sqrt_(x: Tensor) -> Tensor:
     """The float32 nearest to the square root, in place."""
-    return x.copy_(sqrt(x.detach()))
+    return x.copy_(x.detach().sqrt())
 
 
 def item(x: Tensor) -> Any:
-    """The one element of `x`, in a step a float as Number."""
+    """The one element of `x`, a float as Number."""
     value = ORIGINALS["item"](x)
-    return Number(value) if steps.is_one and isinstance(value, float) else value
+    return Number(value) if isinstance(value, float) else value
 
 
-METHODS: dict[str, Any] = {
-    **{method.__name__: method for method in (add, add_, addcmul, addcmul_, addcdiv_, lerp, lerp_, sqrt, sqrt_, item)},
+MANY = {f.__name__: f for f in (addcmul, addcmul_, addcdiv, addcdiv_, lerp, lerp_, sqrt_)}
+METHODS: dict[str, Any] = MANY | {
+    "add": add,
+    "add_": add_,
+    "sqrt": sqrt,
+    "item": item,
+    "div": truediv,
     "__truediv__": truediv,
 }
-ORIGINALS = {name: getattr(torch.Tensor, name) for name in METHODS}
+ORIGINALS = {name: getattr(Tensor, name) for name in METHODS}
+
+
+def in_step(name: str) -> Any:
+    """One of METHODS in an optimizer's step, which the exact mode does not look into, and else PyTorch's own."""
+    method, original = METHODS[name], ORIGINALS[name]
+
+    @wraps(original)
+    def compute(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return (method if steps.is_one else original)(x, *args, **kwargs)
+
+    return compute
+
+
+SWITCHED = {name: in_step(name) for name in METHODS}
 
 
 class steps:  # noqa: N801
@@ -168,7 +192,7 @@ class steps:  # noqa: N801
         self.before += [(Tensor, name, method) for name, method in ORIGINALS.items()]
         for kind, name in own:
             setattr(kind, name, shielded(vars(kind)[name]))
-        for name, method in METHODS.items():
+        for name, method in SWITCHED.items():
             setattr(Tensor, name, method)
 
     def __exit__(self, *error: Any) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -20,9 +20,14 @@ import torch.distributed as dist
 from samebits.errors import NotExactError, WorkersError, refusal
 
 TIMEOUT = timedelta(minutes=5)  # after which a worker that the others wait for counts as lost
+# A machine whose own name means 127.0.1.1 to it sends the others there: https://github.com/pytorch/gloo/issues/223
+CONNECT = (
+    "start all of them again; if they are on several machines, first `export GLOO_SOCKET_IFNAME=eth0` on each, or what "
+    "`ip address` there calls the network that leads to the others"
+)
 _store: dist.Store | None = None  # what the workers share
 _alone = False
-_images = 1, 1  # of the batch that was shared last: this worker's, and all
+_images = 0, 1, 1  # of the batch that was shared last: the first of this worker's, how many it has, and all have
 _counts: Counter[str] = Counter()  # of a single process
 
 
@@ -30,8 +35,8 @@ _counts: Counter[str] = Counter()  # of a single process
 def joined(told: type[Exception] | tuple[type[Exception], ...] = (NotExactError, WorkersError)) -> Iterator[None]:
     """Work together with the others if torchrun has started this process, else alone.
 
-    An error that all workers run into is told by the first of them only, also if torchrun starts them all again: by
-    sys.excepthook. `told` are the errors that a user can mend; others keep their tracebacks.
+    An error that all workers run into is told by the first of them only, also if torchrun starts them all again.
+    `told` are the errors that a user can mend; others keep their tracebacks.
     """
     global _store
     if "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -46,7 +51,7 @@ def joined(told: type[Exception] | tuple[type[Exception], ...] = (NotExactError,
     except told as error:
         if _together(of_all_attempts.add, f"told {error}", 1) == 1:
             of_all_attempts.add("told", 1)
-            sys.excepthook(type(error), error, error.__traceback__)  # now, as the first to end makes torchrun end all
+            print(f"\nerror: {error}", file=sys.stderr, flush=True)  # now, as the first to end makes torchrun end all
         raise SystemExit(1) from None
     finally:
         _store = None
@@ -62,7 +67,7 @@ def _connected(of_all_attempts: dist.Store, rank: int, workers: int) -> dist.Sto
     except RuntimeError as error:
         if of_all_attempts.add("told", 0) > 0:  # one that found something wrong is gone already
             raise SystemExit(1) from None
-        raise WorkersError(f"the workers can't connect: {str(error)[:200]}; start all of them again") from None
+        raise WorkersError(f"the workers can't connect: {str(error)[:200]}; {CONNECT}") from None
     return store
 
 
@@ -91,13 +96,13 @@ def _own(store: dist.Store, rank: int, workers: int) -> dist.Store:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within it, this worker trains a network of its own."""
+    """Within it, this worker computes by itself."""
     global _alone
-    _alone = True
+    before, _alone = _alone, True
     try:
         yield
     finally:
-        _alone = False
+        _alone = before
 
 
 def _is_alone() -> bool:
@@ -140,7 +145,7 @@ def meet(name: str) -> None:
 
 
 def share(batch: torch.Tensor) -> torch.Tensor:
-    """This worker's part of a batch (n, ...): of its images, or of their indices, or of numbers drawn for each.
+    """This worker's part of a batch (n, ...): of its images, or of their indices.
 
     It is empty if there are more workers than images. What is computed from it is known to be of these images, all
     else to be the same for all workers. It also says how many images the batch has, in all.
@@ -148,9 +153,21 @@ def share(batch: torch.Tensor) -> torch.Tensor:
     global _images
     if _is_alone():
         return batch
-    own = batch.tensor_split(size())[rank()]
-    _images = len(own), len(batch)
+    parts = batch.tensor_split(size())
+    own = parts[rank()]
+    _images = sum(map(len, parts[: rank()])), len(own), len(batch)
     return of_images(own)
+
+
+def draw(images: torch.Tensor, function: Callable[[int], torch.Tensor]) -> torch.Tensor:
+    """Random numbers for `images` (n, ...), this worker's: its part of what function(n) draws for those of all.
+
+    So what is drawn for an image does not depend on how they are shared out.
+    """
+    if _is_alone():
+        return function(len(images))
+    (first, _, total), n = _images, rows(len(images))
+    return of_images(function(n)[first * n // total :][: len(images)])
 
 
 def of_images(value: Any, dimension: int = 0) -> Any:
@@ -176,14 +193,33 @@ def is_of_images(x: Any) -> bool:
 
 def are_sizes_of_images(sizes: torch.Size) -> bool:
     """Whether a shape begins with the number of this worker's images, and there are others."""
-    return not _is_alone() and len(sizes) > 0 and sizes[0] == _images[0]
+    _, own, total = _images
+    return not _is_alone() and len(sizes) > 0 and sizes[0] == own < total
+
+
+def mean(value: float) -> float:
+    """Of what each worker has as the mean over its images of a batch: the mean over those of all.
+
+    Where all have the same float32, it is that.
+    """
+    if _is_alone():
+        return value
+    _, own, images = _images
+    (found,) = total(torch.tensor(value * own if own else 0.0, dtype=torch.float64))
+    return found.item() / images
+
+
+def part() -> float:
+    """This worker's part of the images of the batch that was shared last, from 0 to 1."""
+    _, own, total = _images
+    return own / total
 
 
 def rows(own: int) -> int:
     """How many rows all workers have, where this one has `own`, the same number for each of its images."""
     if _is_alone():
         return own
-    images, total = _images
+    _, images, total = _images
     each = own // images if images else 0
     if total < size():  # some have no images, and can't tell
         each = int(largest(each))
@@ -247,6 +283,7 @@ def agree(facts: dict[str, Any], advice: str) -> None:
 def _together(operation: Any, *arguments: Any) -> Any:
     """What the operation returns; ends the process if another worker is gone: it, or torchrun, has said why."""
     try:
-        return operation(*arguments)
+        with torch._C.DisableTorchFunction():  # the exact mode need not see how numbers are sent
+            return operation(*arguments)
     except (RuntimeError, dist.DistError):
         raise SystemExit(1) from None

@@ -5,7 +5,7 @@ Reads only settings; writes models/initial.safetensors, models/summary.txt and m
 
 from typing import Any
 
-from stages.lib import checkpoint, model, output, params
+from stages.lib import checkpoint, inputs, model, output, params
 
 import torch
 import torchinfo
@@ -22,6 +22,7 @@ def describe(network: nn.Module) -> dict[str, Any]:
     }
 
 
+@inputs.unchanged("build")
 def main() -> None:
     settings = params.load()
     network = model.empty(settings.model, settings.hidden_units)

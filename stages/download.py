@@ -1,20 +1,21 @@
-"""Get the dataset and check it against its published SHA-256.
+"""Get the dataset and check it.
 
 Reads data/raw, and unless that has all of it the mirrors or, for digits, scikit-learn's package; writes the four IDX
 files of data/raw.
 """
 
-import shutil
+import hashlib
 from contextlib import suppress
+from pathlib import Path
 
-from stages.lib import data, mirrors, output, params
+from stages.lib import data, inputs, mirrors, output, params
 from stages.lib.errors import PipelineError
 
 
 def files(dataset: str) -> dict[str, bytes]:
     """The four IDX files of a dataset, by name; those that data/raw already has need no network."""
     with suppress(PipelineError):
-        return mirrors.fetch(dataset, data.FOLDER.absolute().as_uri())
+        return mirrors.fetch(dataset, str(data.FOLDER.absolute()))
     if dataset != "digits":
         return mirrors.fetch_any(dataset)
     from stages.lib import digits  # and with it scikit-learn, for which the others need not wait
@@ -22,17 +23,25 @@ def files(dataset: str) -> dict[str, bytes]:
     return digits.files()
 
 
+def keep(path: Path, content: bytes) -> None:
+    """Rename a file that lies where `content` goes, unless it is of a dataset: it may be the user's own."""
+    there = path.read_bytes() if path.is_file() else content
+    if there != content and not data.is_known(there):
+        kept = path.rename(f"{path}.{hashlib.sha256(there).hexdigest()[:8]}")
+        print(f"{path} was of no dataset that is known here; it is now {kept}")
+
+
+@inputs.unchanged("download")
 def main() -> None:
     settings = params.load()
-    found = files(settings.dataset)
-    for name, content in found.items():
-        data.verify(settings.dataset, name, content, "install the versions of requirements.txt")
-    for name, content in found.items():
+    if data.FOLDER.is_symlink():
+        raise PipelineError(
+            f"{data.FOLDER} is a link to {data.FOLDER.resolve()}, where nothing is written or deleted: "
+            f"`rm {data.FOLDER}` removes the link alone, and MNIST_MIRROR (see README.md) can name the folder"
+        )
+    for name, content in files(settings.dataset).items():
+        keep(data.FOLDER / name, content)
         output.write_bytes(data.FOLDER / name, content)
-    # dvc.yaml lets data/raw persist, so that a failed download leaves it; all that lies in it counts as data.
-    for path in data.FOLDER.iterdir():
-        if path.name not in found:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Measure the trained network on the test images, the only stage that touches them after download.
 
 Reads data/raw, models/checkpoint.safetensors, plots/loss.csv and data/published_loss.csv; writes metrics/test.json, the
-tables predictions.csv, classes.csv, calibration.csv and summary.csv of plots, pictures of the mistakes, the weights and
-the loss, and draw.html, a page on which one draws a digit.
+tables predictions.csv, classes.csv, calibration.csv and summary.csv of plots, and pictures of the mistakes, the weights
+and the loss.
 """
 
 import math
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, drawing, model, numerics, output, params, plot, tables, tensors
+from stages.lib import checkpoint, data, inputs, model, numerics, output, params, plot, tables, tensors
 from stages.lib.errors import PipelineError
 from stages.lib.tensors import Tensors
 
@@ -107,11 +107,16 @@ def summary(scores: dict[str, float | int], parameters: int, settings: dict[str,
     return pandas.DataFrame({"name": values.keys(), "value": values.values()}, dtype=object)
 
 
-def mistakes_figure(table: pandas.DataFrame, images: np.ndarray, count: int) -> Figure:
-    """The `count` mistakes with the highest stated probability, the highest first; images: (n, 28, 28) in [0, 1]."""
+def mistakes_figure(table: pandas.DataFrame, images: np.ndarray, count: int, classes: tuple[str, ...]) -> Figure:
+    """The `count` mistakes with the highest stated probability, the highest first; images: (n, 28, 28) in [0, 1].
+
+    classes: what the ten classes are called.
+    """
     wrong = table[table["actual"] != table["predicted"]]
     shown = wrong.sort_values("probability", ascending=False, kind="stable").head(count)
-    titles = [f"{row.actual} taken for {row.predicted}\n{row.probability:.1%}" for row in shown.itertuples()]
+    titles = [
+        f"{classes[row.actual]} taken for {classes[row.predicted]}\n{row.probability:.1%}" for row in shown.itertuples()
+    ]
     title = f"The {len(shown)} most confident of {len(wrong):,} mistakes"
     return plot.titled_images(list(images[shown["index"].tolist()]), titles, 4, 1.25, title)
 
@@ -175,17 +180,11 @@ def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame | None) -> F
     return figure
 
 
-def drawing_page(network: nn.Module, images: Tensors, logits: torch.Tensor, arithmetic: numerics.Arithmetic) -> str:
-    """The page on which one draws a digit; it says that it can't compute a network if it doesn't get these logits."""
-    chain = drawing.chain(network)
-    same = len(chain) and torch.equal(predict(chain, images, arithmetic), logits)
-    return drawing.page(chain if same else nn.Sequential(), images)
-
-
+@inputs.unchanged("evaluate")
 def main() -> None:
     settings = params.load()
     network = model.empty(settings.model, settings.hidden_units)
-    trained_with = checkpoint.load("models/checkpoint.safetensors", network, settings.network())
+    trained_with = checkpoint.load("models/checkpoint.safetensors", network, settings.training())
     test = tensors.to_tensors(data.load_test(settings.dataset))
     loss = tables.read("plots/loss.csv", ["epoch", "train_loss"])
     published = tables.read(PUBLISHED, ["epoch", "fresh", "continued"]) if PUBLISHED.exists() else None
@@ -207,10 +206,10 @@ def main() -> None:
     parameters = sum(value.numel() for value in network.parameters())
     output.write_csv("plots/summary.csv", summary(scores, parameters, trained_with))
     images = test.images.numpy() / 255
-    plot.save(mistakes_figure(table, images, settings.mistakes), "plots/mistakes.png")
+    classes_shown = data.DATASETS[settings.dataset].classes
+    plot.save(mistakes_figure(table, images, settings.mistakes, classes_shown), "plots/mistakes.png")
     plot.save(weights_figure(of_pixels(network)), "plots/weights.png")
     plot.save(loss_figure(loss, published), "plots/loss.png")
-    output.write_text("plots/draw.html", drawing_page(network, test, logits, arithmetic))
 
 
 if __name__ == "__main__":

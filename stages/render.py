@@ -3,7 +3,7 @@
 Reads data/raw; writes the pictures of plots/samples.
 """
 
-from stages.lib import data, params, plot
+from stages.lib import data, inputs, params, plot
 
 import numpy as np
 import torch
@@ -36,34 +36,35 @@ def first_of_each_class(split: data.Split, count: int) -> np.ndarray:
     return images.reshape(-1, *split.images.shape[1:])
 
 
-def class_grid(images: np.ndarray, count: int) -> Figure:
-    """Ten rows, one for each class, of `count` images each; images: (10 * count, 28, 28)."""
+def class_grid(images: np.ndarray, count: int, classes: tuple[str, ...]) -> Figure:
+    """Ten rows, one for each class with its name, of `count` images each; images: (10 * count, 28, 28)."""
     figure = Figure(figsize=(max(4, 0.48 * count + 0.5), 5.4))
     axes = figure.add_subplot()
     axes.imshow(plot.mosaic(images, count))
     size = images.shape[1] + 1
-    axes.set_yticks([size * label + size / 2 for label in range(10)], [str(label) for label in range(10)])
+    axes.set_yticks([size * label + size / 2 for label in range(10)], classes)
     axes.set(xticks=[], ylabel="class")
     figure.suptitle(f"The first {count} training images of each class")
     plot.bare(axes)
     return figure
 
 
+@inputs.unchanged("render")
 def main() -> None:
     settings = params.load()
-    train = data.load_train(settings.dataset)
+    train, classes = data.load_train(settings.dataset), data.DATASETS[settings.dataset].classes
     count = settings.row_images
     images = torch.from_numpy(train.images[:count] / np.float32(255)).unsqueeze(1)  # (n, 1, 28, 28), as in torchvision
     labels = train.labels[:count].tolist()
     print(f"{len(train.labels):,} training images; the first is {tuple(images[0].shape)} with label {labels[0]}")
 
-    titles = [f"Class : {label}" for label in labels]
+    titles = [f"Class : {classes[label]}" for label in labels]
     plot.save(plot.titled_images([images[0, 0]], titles[:1], 1, 4.0), "plots/samples/digit.png")
     routes = views(images[0])
     plot.save(plot.titled_images(list(routes.values()), list(routes), 3, 2.7), "plots/samples/views.png")
     plot.save(plot.titled_images(list(images[:, 0]), titles, 10, 0.95), "plots/samples/row.png")
     grid = first_of_each_class(train, settings.images_per_class)
-    plot.save(class_grid(grid, settings.images_per_class), "plots/samples/grid.png")
+    plot.save(class_grid(grid, settings.images_per_class, classes), "plots/samples/grid.png")
 
 
 if __name__ == "__main__":

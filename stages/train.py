@@ -7,8 +7,9 @@ plots/loss.csv (epoch, train_loss, validation_loss, validation_accuracy). Worker
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
-from stages.lib import checkpoint, data, model, numerics, output, params, resume, tensors
+from stages.lib import checkpoint, data, inputs, model, numerics, output, params, resume, tensors
 from stages.lib.errors import PipelineError
 from stages.lib.params import Training
 from stages.lib.resume import History
@@ -25,41 +26,57 @@ INITIAL = Path("models/initial.safetensors")
 # Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
 # its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.
 DIVERGED = 100.0
+OWN = "something that one of them does depends on its own share of the images, and should on all"
 SAME = "all must have the same commit checked out, the same params.yaml and the results of `dvc repro download build`"
 
 
-def optimizer_of(network: nn.Module, settings: Training) -> torch.optim.Optimizer:
-    """What updates the parameters after each batch."""
-    return torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False)
+class Trainer:
+    """All that changes while a network is trained. Its attributes are kept after each epoch and restored whole.
 
-
-def train_epoch(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    arithmetic: numerics.Arithmetic,
-    training: Tensors,
-    batches: tuple[torch.Tensor, ...],
-) -> float:
-    """One pass over batches, each the indices of its images; returns the mean loss over the images in nats.
-
-    Each batch's loss is taken before the step that it leads to, as in the notebook.
-    Raises PipelineError at the first loss that is not finite, or so large that nothing is learned.
+    Each is something with a state_dict, as a schedule or an average of weights, or a tensor, number or text.
     """
-    network.train()
-    loss_sum = 0.0
-    with arithmetic:
-        for step, batch in enumerate(batches, start=1):
-            images, labels = training.batch(workers.share(batch))  # (b, 784), (b,)
-            logits = network(images)  # (b, 10)
-            loss = functional.cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            value = loss.item()
-            if not value < DIVERGED:  # NaN, too, is not
-                raise diverged(value, step, optimizer.param_groups[0]["lr"])
-            loss_sum += value * len(batch)
-    return loss_sum / sum(map(len, batches))
+
+    def __init__(self, network: nn.Module, settings: Training) -> None:
+        self.network = network
+        self.optimizer = torch.optim.SGD(
+            network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False
+        )
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Learn from a batch: images (b, 784) and labels (b,). Returns the mean loss before that, in nats."""
+        logits = self.network(images)  # (b, 10)
+        loss = functional.cross_entropy(logits, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def epoch(self, training: Tensors, batches: tuple[torch.Tensor, ...]) -> float:
+        """One pass over batches, each the indices of its images; returns the mean loss over the images in nats.
+
+        Raises PipelineError at the first loss that is not finite, or so large that nothing is learned.
+        """
+        self.network.train()
+        loss_sum = 0.0
+        for number, batch in enumerate(batches, start=1):
+            images, labels = training.batch(workers.share(batch))
+            loss = workers.mean(self.step(images, labels).item())
+            if not loss < DIVERGED:  # NaN, too, is not
+                raise diverged(loss, number, self.optimizer.param_groups[0]["lr"])
+            loss_sum += loss * len(batch)
+        return loss_sum / sum(map(len, batches))
+
+    @torch.no_grad()
+    def validate(self, validation: Tensors) -> dict[str, float | None]:
+        """Mean loss in nats and accuracy on images that are not trained on; None if there are none."""
+        n = len(validation.labels)
+        if n == 0:
+            return {"validation_loss": None, "validation_accuracy": None}
+        self.network.eval()
+        images, labels = validation.batch(validation.every())
+        logits = self.network(images)
+        loss, correct = functional.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()
+        return {"validation_loss": loss.item(), "validation_accuracy": int(correct) / n}
 
 
 def diverged(loss: float, step: int, lr: float) -> PipelineError:
@@ -70,33 +87,19 @@ def diverged(loss: float, step: int, lr: float) -> PipelineError:
     )
 
 
-@torch.no_grad()
-def validate(network: nn.Module, arithmetic: numerics.Arithmetic, validation: Tensors) -> dict[str, float | None]:
-    """Mean loss in nats and accuracy on images that are not trained on; None if there are none."""
-    n = len(validation.labels)
-    if n == 0:
-        return {"validation_loss": None, "validation_accuracy": None}
-    network.eval()
-    with arithmetic:
-        images, labels = validation.batch(workers.share(validation.every()))
-        logits = network(images)
-        loss = functional.cross_entropy(logits, labels)
-    (correct,) = workers.total((logits.argmax(1) == labels).sum())
-    return {"validation_loss": float(loss.item()), "validation_accuracy": int(correct) / n}
-
-
-def fit(
-    network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensors, settings: Training, done: int = 0
-) -> Iterator[dict[str, float | None]]:
+def fit(trainer: Trainer, images: Tensors, settings: Training, done: int = 0) -> Iterator[dict[str, float | None]]:
     """Train for the epochs after the first `done`; gives the losses after each. The last images only validate."""
     n = settings.training_images(len(images.labels))
-    training, validation = (Tensors(*parts) for parts in zip(*(part.tensor_split([n]) for part in images), strict=True))
+    training, validation = images.split(n)
     arithmetic = numerics.arithmetic(settings.numerics, settings.device)
     for epoch in range(done + 1, settings.epochs + 1):
         order = tensors.shuffled(n, settings.seed, epoch).to(images.labels.device)
-        torch.manual_seed(tensors.drawn_seed(settings.seed, epoch))  # of layers that draw numbers, as dropout does
-        loss = train_epoch(network, optimizer, arithmetic, training, order.split(settings.batch_size))
-        yield {"train_loss": loss, **validate(network, arithmetic, validation)}
+        tensors.seed(settings.seed, epoch)  # for layers that draw numbers, as dropout does
+        with arithmetic:
+            loss = trainer.epoch(training, order.split(settings.batch_size))
+        with workers.alone(), arithmetic:
+            measured = trainer.validate(validation)
+        yield {"train_loss": loss, **measured}
 
 
 def available(device: str, *, shared: bool = False) -> torch.device:
@@ -121,15 +124,17 @@ def trained(network: nn.Module, images: Tensors, settings: Training, contents: l
 
     contents: the files of images, labels and initial weights.
     """
-    optimizer = optimizer_of(network, settings)
+    recorded = resume.Recorded(settings)
+    trainer = Trainer(network, cast(Training, recorded))
     facts = resume.facts(settings.training(), contents)
     workers.agree({**facts, "settings": settings.training()}, SAME)  # with the epochs
     key = resume.fingerprint(facts)
-    history = resume.restore(key, settings.epochs, network, optimizer)
+    history = resume.restore(key, settings.epochs, trainer)
     yield history
-    for row in fit(network, optimizer, images, settings, len(history)):
+    for row in fit(trainer, images, settings, len(history)):
         history.append(row)
-        resume.save(key, network, optimizer, history)
+        workers.agree({f"weights after epoch {len(history)}": resume.digest(trainer)}, OWN)
+        resume.save(key, trainer, history, settings.epochs if "epochs" in recorded.names else None)
         yield history
 
 
@@ -145,7 +150,7 @@ def told(history: History, epochs: int) -> str:
 
 
 def main() -> None:
-    with workers.joined((PipelineError, NotExactError, WorkersError)):
+    with workers.joined((PipelineError, NotExactError, WorkersError)), inputs.unchanged("train"):
         settings = params.load()
         device = available(settings.device)
         network = model.empty(settings.model, settings.hidden_units)

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from stages import evaluate, train
-from stages.lib import checkpoint, data, model, numerics, output, plot, tensors
+from stages.lib import checkpoint, data, inputs, model, numerics, output, plot, tensors
 from stages.lib.errors import PipelineError
 from stages.lib.params import Params
 from stages.lib.resume import History
@@ -133,7 +133,7 @@ def write(table: pandas.DataFrame, varied: list[str], tested: dict[str, Any]) ->
 
 
 def main() -> None:
-    with workers.joined((PipelineError, NotExactError, WorkersError)):
+    with workers.joined((PipelineError, NotExactError, WorkersError)), inputs.unchanged("sweep", "sweep/dvc.yaml"):
         candidates, settings = grid.load()
         jobs, seeds, varied = [job for of_seeds in settings for job in of_seeds], len(settings[0]), [*candidates[0]]
         images = tensors.to_tensors(data.load_train(jobs[0].dataset), train.available(jobs[0].device, shared=True))

@@ -79,7 +79,8 @@ def trained(mnist: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: C
     (folder / data.FOLDER).symlink_to(mnist / data.FOLDER)
     shutil.copy(ROOT / "data/published_loss.csv", folder / "data")
     with chdir(folder):
-        run_stages("build", "train", "evaluate", **yaml.safe_load(run("git", "show", "HEAD:./params.yaml", cwd=ROOT)))
+        settings = yaml.safe_load(run("git", "show", "HEAD:./params.yaml", cwd=ROOT))
+        run_stages("build", "train", "evaluate", "draw", **settings)
     return folder
 
 

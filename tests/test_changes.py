@@ -79,7 +79,7 @@ def test_the_network(project: Project) -> None:
         "nn.Sigmoid(),\n        nn.Linear(hidden_units, CLASSES),",
         f"nn.ReLU(),\n        {layers}",
     )
-    assert stages_run(project) == ["build", "train", "evaluate"]
+    assert stages_run(project) == ["build", "train", "evaluate", "draw"]
     assert list(json.loads(project.read("metrics/model.json"))["layers"]) == ["0", "2", "4"]
 
 
@@ -130,7 +130,7 @@ def test_a_picture_and_a_chart(project: Project) -> None:
         project,
         "stages/render.py",
         "    grid = first",
-        '    plot.save(class_grid(train.images[:20], 2), "plots/samples/two.png")\n    grid = first',
+        '    plot.save(class_grid(train.images[:20], 2, classes), "plots/samples/two.png")\n    grid = first',
     )
     edit(
         project,
@@ -144,3 +144,8 @@ def test_a_picture_and_a_chart(project: Project) -> None:
     shown = json.loads(project.run("dvc", "plots", "show", "--json"))
     assert "errors" not in shown
     assert {"plots/samples/two.png", "Precision"} <= shown["data"].keys()
+
+
+def test_a_colour_of_the_page_to_draw_on(project: Project) -> None:
+    edit(project, "stages/lib/drawing/page.html", "--page: #fff", "--page: #ffe")
+    assert stages_run(project) == ["draw"]

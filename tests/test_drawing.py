@@ -7,8 +7,9 @@ from contextlib import chdir
 from decimal import Decimal, localcontext
 from pathlib import Path
 
-from stages import evaluate
-from stages.lib import checkpoint, data, drawing, model, params, tensors
+from stages import draw as stage
+from stages.lib import checkpoint, data, model, params, tensors
+from stages.lib.drawing import chain
 from tests.browser import Browser, needs_chromium
 from tools import photo
 
@@ -19,6 +20,7 @@ import samebits
 import torch
 from samebits import grid
 from torch import nn
+from torch.nn import functional
 
 EXACT = samebits.exact()
 # The strokes of a digit, in fractions of the paper
@@ -49,7 +51,7 @@ def small(small: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: Cal
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(model.MODELS, "sequential", sigmoid)
         with chdir(folder):
-            run_stages("build", "train", "evaluate")
+            run_stages("build", "train", "evaluate", "draw")
         yield folder
 
 
@@ -87,7 +89,7 @@ def computed(browser: Browser, images: torch.Tensor) -> list[list[float]]:
     """The page's own probabilities of images (n, 28, 28) uint8."""
     return browser.value(
         f"""(() => {{
-            const all = bytes("{drawing.encoded(images.numpy())}");
+            const all = bytes("{chain.encoded(images.numpy())}");
             const image = (_, i) => forward(all.subarray(784 * i, 784 * (i + 1))).probabilities;
             return Array.from({{ length: {len(images)} }}, image);
         }})()"""
@@ -173,9 +175,8 @@ def test_on_mnist_its_probabilities_and_what_it_says_of_drawings_are_right(brows
 def test_a_weight_changed_in_its_last_bit_gives_other_probabilities(
     layer: int, browser: Browser, network: nn.Module, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
-    chain = drawing.chain(network)
-    before = expected(chain, test_images.images)
-    linear = [part for part in drawing.chain(network) if isinstance(part, nn.Linear)][layer]
+    before = expected(network, test_images.images)
+    linear = [part for part in network if isinstance(part, nn.Linear)][layer]
     own = linear.weight.data.clone()
     other = torch.nextafter(own, torch.tensor(torch.inf))
     bits = grid.factor_bits(linear.in_features)
@@ -185,9 +186,9 @@ def test_a_weight_changed_in_its_last_bit_gives_other_probabilities(
     place = divmod(int((changed * seen).argmax()), linear.in_features)
     linear.weight.data[place] = other[place]
     try:
-        open_page(browser, tmp_path, drawing.page(chain, test_images))
+        open_page(browser, tmp_path, stage.page(network, test_images, EXACT))
         found = computed(browser, test_images.images)
-        assert found == expected(chain, test_images.images)
+        assert found == expected(network, test_images.images)
     finally:
         linear.weight.data = own
     assert found != before
@@ -201,7 +202,7 @@ def test_images_of_any_kind_get_the_probabilities_of_pytorch(
 ) -> None:
     network = model.empty(name, hidden_units)
     model.initialize(network, torch.Generator().manual_seed(2))
-    open_page(browser, tmp_path, drawing.page(drawing.chain(network), test_images))
+    open_page(browser, tmp_path, stage.page(network, test_images, EXACT))
     assert computed(browser, odd_images()) == expected(network, odd_images())
     assert browser.value("document.querySelectorAll('#units canvas').length") == min(hidden_units, 100)
 
@@ -216,7 +217,7 @@ def test_large_weights_and_several_hidden_layers_get_the_probabilities_of_pytorc
     model.initialize(network, torch.Generator().manual_seed(3))
     network[0].weight.data *= 300  # both ends of the sigmoid
     network[4].weight.data *= 100
-    open_page(browser, tmp_path, drawing.page(drawing.chain(network), test_images))
+    open_page(browser, tmp_path, stage.page(network, test_images, EXACT))
     found = computed(browser, odd_images())
     assert found == expected(network, odd_images())
     assert min(map(min, found)) < 1e-30
@@ -226,7 +227,7 @@ def test_large_weights_and_several_hidden_layers_get_the_probabilities_of_pytorc
 def test_what_math_exp_leaves_open_is_settled_with_integers(
     browser: Browser, network: nn.Module, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
-    text = drawing.page(drawing.chain(network), test_images)
+    text = stage.page(network, test_images, EXACT)
     assert text.count("const ERROR = 2 ** -44") == 1
     open_page(browser, tmp_path, text.replace("const ERROR = 2 ** -44", "const ERROR = 2 ** -1"))
     images = odd_images()[:4]
@@ -270,7 +271,7 @@ def test_ink_is_averaged_as_pillow_does(seed: int, browser: Browser, small: Path
     image = np.where(random.random((random.integers(20, 90), random.integers(20, 400))) < 0.5, 255, 0).astype(np.uint8)
     browser.open(small / "plots/draw.html")
     for size in range(1, 21):
-        found = browser.value(f'[...narrowed(bytes("{drawing.encoded(image)}"), {image.shape[1]}, {size})]')
+        found = browser.value(f'[...narrowed(bytes("{chain.encoded(image)}"), {image.shape[1]}, {size})]')
         shrunk = photo.Image.fromarray(image).resize((size, len(image)), photo.Image.Resampling.BOX)
         assert found == np.asarray(shrunk).T.flatten().tolist()
 
@@ -338,36 +339,138 @@ def test_the_keyboard_loads_test_images_and_clears(
     assert browser.value("said.role") == "status"
 
 
-CONSTRUCTIONS = {
-    "relu": lambda: nn.Sequential(nn.Linear(784, 5), nn.ReLU(), nn.Linear(5, 10)),
-    "sigmoid at the end": lambda: nn.Sequential(nn.Linear(784, 5), nn.Sigmoid(), nn.Linear(5, 10), nn.Sigmoid()),
-    "other sizes": lambda: nn.Sequential(nn.Unflatten(1, (28, 28)), nn.Linear(28, 1), nn.Flatten(), nn.Linear(28, 10)),
-    "no layer": lambda: nn.Sequential(nn.Unflatten(1, (10, -1)), nn.Flatten(2)),
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.output = nn.Linear(784, 784), nn.Linear(784, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.output(images + self.hidden(images))
+
+
+class Changing(nn.Module):
+    """For many images, and not for a few, it computes something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = nn.Linear(784, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.output(images) if len(images) < 30 else functional.relu(self.output(images))
+
+
+class Functional(nn.Module):
+    """A chain written in functions and methods, with in-place ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters, self.output = nn.Conv2d(1, 3, 5, stride=2), nn.Linear(3 * 6 * 6, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.filters(images.view(-1, 1, 28, 28)).relu_()
+        x = functional.dropout(functional.avg_pool2d(x, kernel_size=2), training=self.training)
+        return torch.tanh(self.output(x.reshape(x.size(0), -1)))
+
+
+def chained(*layers: nn.Module) -> Callable[[], nn.Module]:
+    """A network of these layers on images with a channel, and a linear one that fits at the end."""
+
+    def make() -> nn.Module:
+        inner = nn.Sequential(nn.Unflatten(1, (1, 28, 28)), *layers, nn.Flatten()).eval()
+        return nn.Sequential(inner, nn.Linear(inner(torch.zeros(1, 784)).shape[1], 10))
+
+    return make
+
+
+CHAINS = {
+    "convolutional": chained(
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2)
+    ),
+    "all options": chained(
+        nn.Conv2d(1, 6, (5, 3), stride=(2, 1), padding=(1, 4), dilation=(1, 2), bias=False),
+        nn.Tanh(),
+        nn.Conv2d(6, 9, (2, 3), groups=3, padding="same", dilation=2),
+        nn.Sigmoid(),
+    ),
+    "overlapping maximum": chained(nn.Conv2d(1, 3, 4), nn.MaxPool2d((3, 5), (2, 1), (1, 2), dilation=(2, 1))),
+    "maximum over the edge": chained(nn.MaxPool2d(3, ceil_mode=True), nn.Dropout2d(), nn.Tanh()),
+    "average": chained(nn.AvgPool2d(3, 2, 1), nn.Conv2d(1, 2, 3), nn.AvgPool2d(2, count_include_pad=False, padding=1)),
+    "adaptive average": chained(nn.Conv2d(1, 5, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d((4, 5)), nn.Dropout()),
+    "divided by another number": chained(nn.AvgPool2d((2, 3), divisor_override=5), nn.ReLU()),
+    "row by row": lambda: nn.Sequential(
+        nn.Unflatten(1, (28, 28)), nn.Linear(28, 3), nn.ReLU(), nn.Flatten(), nn.Linear(84, 10), nn.Sigmoid()
+    ),
+    "functions": Functional,
 }
 
 
 @needs_chromium
-@pytest.mark.parametrize("name", CONSTRUCTIONS)
-def test_of_a_network_that_it_can_not_compute_it_says_so(
+@pytest.mark.parametrize("name", CHAINS)
+def test_any_chain_of_its_layers_gets_the_probabilities_of_pytorch(
     name: str, browser: Browser, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
-    network = CONSTRUCTIONS[name]()
+    network = CHAINS[name]().eval()
+    samebits.initialize(network, torch.Generator().manual_seed(4))
+    few = tensors.Tensors(test_images.images[:40], test_images.labels[:40])
+    images = torch.cat([odd_images(), few.images])
+    open_page(browser, tmp_path, stage.page(network, few, EXACT))
+    assert computed(browser, images) == expected(network, images)
+
+
+@needs_chromium
+def test_a_convolutional_network_follows_the_pen(
+    browser: Browser, test_images: tensors.Tensors, tmp_path: Path
+) -> None:
+    text = stage.page(CHAINS["convolutional"](), test_images, EXACT)
+    assert len(text.encode()) < 200_000
+    open_page(browser, tmp_path, text)
+    draw(browser, THREE)
+    assert browser.value("((start) => { look(); look(); return performance.now() - start; })(performance.now())") < 200
+
+
+@needs_chromium
+def test_tanh_is_settled_with_integers_where_the_library_leaves_it_open(browser: Browser, small: Path) -> None:
+    browser.open(small / "plots/draw.html")
+    values = [0.0, 1e-38, -1e-45, 3e-4, -0.7, 1.25, 9.5, -200.0]
+    x = torch.tensor(values)
+    found = browser.value(f"{json.dumps(x.double().tolist())}.map((x) => Math.fround(tangent(x)))")
+    assert found == samebits_tanh(x).tolist()
+
+
+def samebits_tanh(x: torch.Tensor) -> torch.Tensor:
+    with EXACT:
+        return x.tanh()
+
+
+REFUSED = {
+    "a part (batch_norm) that it does not know": chained(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)),
+    "a part (add) that does not take": Residual,
+    "average pooling with ceil_mode": chained(nn.AvgPool2d(3, ceil_mode=True)),
+    "a part that does not always compute the same": Changing,
+    "results of shape (11,) for an image": lambda: nn.Linear(784, 11),
+}
+
+
+@needs_chromium
+@pytest.mark.parametrize("reason", REFUSED)
+def test_of_a_network_that_it_can_not_compute_it_says_why(
+    reason: str, browser: Browser, test_images: tensors.Tensors, tmp_path: Path
+) -> None:
     few = tensors.Tensors(test_images.images[:50], test_images.labels[:50])
-    logits = evaluate.predict(network, few, EXACT) if name != "no layer" else torch.zeros(50, 10)
-    open_page(browser, tmp_path, evaluate.drawing_page(network, few, logits, EXACT))
+    open_page(browser, tmp_path, stage.page(REFUSED[reason](), few, EXACT))
     assert "There is nothing to draw on here" in browser.value("document.body.innerText")
+    assert f"and the trained network has {reason}" in browser.value("document.body.innerText")
     assert browser.value("paper.checkVisibility()") is False
 
 
 def test_natively_trained_networks_are_drawn_on_too(
     small: Path, network: nn.Module, test_images: tensors.Tensors, run_stages: Callable[..., None]
 ) -> None:
-    native = samebits.native()
-    page = evaluate.drawing_page(network, test_images, evaluate.predict(network, test_images, native), native)
+    page = stage.page(network, test_images, samebits.native())
     assert page == (small / "plots/draw.html").read_text(encoding="utf-8")
 
 
 def test_it_needs_no_other_file_and_is_small(test_images: tensors.Tensors) -> None:
-    text = drawing.page(drawing.chain(model.empty("sequential", 20)), test_images)
+    text = stage.page(model.empty("sequential", 20), test_images, EXACT)
     assert len(text.encode()) < 600_000
     assert not any(word in text for word in ("http:", "https:", "src=", "href=", "import(", "fetch("))

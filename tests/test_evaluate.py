@@ -1,8 +1,11 @@
 import json
+import shutil
+from contextlib import chdir
 from pathlib import Path
 
 from stages import evaluate
 from stages.lib import checkpoint, data, model, numerics, params, tensors
+from stages.lib.errors import PipelineError
 from tests.project import ROOT
 
 import numpy as np
@@ -51,7 +54,7 @@ def test_predictions_name_the_likeliest_class_and_its_probability() -> None:
 
 
 def test_every_image_is_predicted_once_and_in_order() -> None:
-    images = tensors.Tensors(torch.arange(0, 255, 51, dtype=torch.uint8).reshape(5, 1, 1), torch.zeros(5))
+    images = tensors.Tensors(torch.arange(0, 255, 51, dtype=torch.uint8).reshape(5, 1, 1), torch.arange(5))
     logits = evaluate.predict(torch.nn.Identity(), images, numerics.arithmetic("exact", "cpu"))
     assert logits.flatten().tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
 
@@ -123,7 +126,8 @@ def test_loss_and_probabilities_are_those_of_numpy_in_double_precision(
     settings = params.load()
     network = model.empty(settings.model, settings.hidden_units)
     checkpoint.load("models/checkpoint.safetensors", network, settings.training())
-    images, labels = tensors.to_tensors(data.load_test("digits"))
+    both = tensors.to_tensors(data.load_test("digits"))
+    images, labels = both.images, both.labels
     with torch.no_grad():
         logits = network.eval().double()(images.flatten(1).double() / 255).numpy()
     log_probability = logits - np.log(np.exp(logits).sum(1, keepdims=True))
@@ -151,9 +155,9 @@ def test_mistakes_are_shown_with_their_own_images_the_most_confident_first() -> 
         }
     )
     images = np.broadcast_to(np.arange(4.0).reshape(4, 1, 1) / 4, (4, 28, 28))
-    figure = evaluate.mistakes_figure(table, images, 2)
+    figure = evaluate.mistakes_figure(table, images, 2, tuple("abcdefghij"))
     assert figure.get_suptitle() == "The 2 most confident of 3 mistakes"
-    assert [axes.get_title() for axes in figure.axes] == ["5 taken for 8\n87.5%", "6 taken for 0\n60.0%"]
+    assert [axes.get_title() for axes in figure.axes] == ["f taken for i\n87.5%", "g taken for a\n60.0%"]
     assert [axes.images[0].get_array().max() for axes in figure.axes] == [2 / 4, 3 / 4]
 
 
@@ -193,7 +197,7 @@ def test_the_weights_of_any_number_of_units_can_be_drawn(units: int, title: str)
 
 def test_no_mistake_is_no_picture_but_a_title() -> None:
     perfect = pandas.DataFrame({"index": [0], "actual": [1], "predicted": [1], "probability": [0.9]})
-    figure = evaluate.mistakes_figure(perfect, np.zeros((1, 28, 28)), 5)
+    figure = evaluate.mistakes_figure(perfect, np.zeros((1, 28, 28)), 5, tuple("0123456789"))
     assert figure.get_suptitle() == "The 0 most confident of 0 mistakes"
 
 
@@ -201,3 +205,10 @@ def test_a_network_without_a_layer_of_pixels_has_an_empty_picture() -> None:
     weights = evaluate.of_pixels(torch.nn.Sequential(torch.nn.Linear(28, 4), torch.nn.Linear(4, 10)))
     assert weights.shape == (0, 784)
     assert evaluate.weights_figure(weights).get_suptitle() == "No layer sees the pixels"
+
+
+def test_a_network_that_other_settings_trained_is_refused(small: Path, tmp_path: Path, run_stages) -> None:
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    refused = pytest.raises(PipelineError, match=r"(?s)`make repair`, then `dvc repro`:.*lr: expected 0.7, found 0.1")
+    with chdir(tmp_path), refused:
+        run_stages("evaluate", lr=0.7)

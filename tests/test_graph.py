@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.lib import params, resume
 from sweep.grid import Grid
-from tests.project import MODULES, ROOT, STAGES, declared
+from tests.project import MODULES, ROOT, STAGES, SWEEP, declared
 from tools import outputs, repair, repository
 
 import pytest
@@ -135,6 +135,14 @@ def test_files_and_settings_used_are_declared(
 def folder_of(path: str, folders: set[str]) -> str:
     """The declared folder that a file lies in, or else its own path."""
     return next((str(parent) for parent in Path(path).parents if str(parent) in folders), path)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_stage_refuses_to_be_recorded_if_something_it_is_made_from_changed(module: str) -> None:
+    name = next(name for name, stage in {**STAGES, **SWEEP}.items() if stage is MODULES[module])
+    graph = "" if name in STAGES else f', "{module.split(".")[0]}/dvc.yaml"'
+    code = (ROOT / file_of(module)).read_text()
+    assert f'inputs.unchanged("{name}"{graph})' in code, f"{module}: put main() in the context `inputs.unchanged`"
 
 
 @pytest.mark.parametrize("lock", repair.LOCKS)

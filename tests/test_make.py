@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.project import ROOT, Project, run
+from tests.project import ENVIRONMENT, ROOT, Project, run
 
 import pytest
 
@@ -54,6 +54,21 @@ def test_other_requirements_are_added_to_the_environment(folder: Path) -> None:
     os.utime(folder / ".venv/ready", (0, 0))  # older than requirements.txt
     planned = plan(folder)
     assert "-m venv .venv" in planned and "--clear" not in planned
+
+
+@pytest.mark.parametrize("name", ["a$b.png", "$(x) #1.png", "it's.png", ""])
+def test_a_picture_s_name_reaches_python_as_it_was_typed(folder: Path, name: str) -> None:
+    (folder / "tools").mkdir()
+    (folder / "tools/predict.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    assert run("make", "--silent", "predict", f"IMAGE={name}", cwd=folder) == f"{[name]}\n"
+
+
+def test_pip_and_dvc_find_what_they_need_in_any_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "tools").mkdir()
+    (folder / "tools/repair.py").write_text("import os\nprint(os.environ['PIP_USER'], len(os.environ['USER']) > 0)\n")
+    monkeypatch.setitem(ENVIRONMENT, "PIP_USER", "1")
+    monkeypatch.delitem(ENVIRONMENT, "USER", raising=False)
+    assert run("make", "--silent", "repair", cwd=folder) == "0 True\n"
 
 
 @pytest.fixture(scope="module")

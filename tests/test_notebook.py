@@ -59,7 +59,7 @@ def test_the_network_is_the_notebook_s() -> None:
 
 
 @of_the_notebook
-@pytest.mark.parametrize("name", model.MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_initial_weights_are_those_of_torch_rounded_after_each_operation(name: str) -> None:
     torch.manual_seed(3)
     reference = nn.Sequential(nn.Linear(784, 20), nn.Sigmoid(), nn.Linear(20, 10))
@@ -142,7 +142,7 @@ def test_the_network_of_the_notebook_has_15910_parameters() -> None:
 
 
 @of_the_notebook
-@pytest.mark.parametrize("name", model.MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_initial_weights_are_the_same_bits_in_all_four(tmp_path: Path, run_stages, name: str) -> None:
     with chdir(tmp_path):
         run_stages("build", model=name)

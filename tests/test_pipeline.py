@@ -1,15 +1,20 @@
 """The whole pipeline under DVC, on the embedded digits, as a user runs it."""
 
 import json
+import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from stages.lib import digits
 from tests import replica
-from tests.project import ENVIRONMENT, Project
+from tests.project import ENVIRONMENT, STAGES, Project
 
 import pytest
 import yaml
@@ -32,7 +37,7 @@ def stages_run(output: str) -> list[str]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project on the digits, after `dvc repro` and a commit of its results."""
     project = Project(tmp_path_factory.mktemp("project"), **SETTINGS)
-    assert sorted(stages_run(project.run("dvc", "repro"))) == ["build", "download", "evaluate", "render", "train"]
+    assert sorted(stages_run(project.run("dvc", "repro"))) == sorted(STAGES)
     project.commit("results")
     return project
 
@@ -44,7 +49,7 @@ def test_a_second_run_does_nothing_and_git_sees_no_change(project: Project) -> N
 
 def test_another_learning_rate_trains_and_evaluates_only_and_the_way_back_runs_nothing(project: Project) -> None:
     before = project.read("plots/loss.csv")
-    assert stages_run(project.run("dvc", "exp", "run", "-S", "lr=0.05")) == ["train", "evaluate"]
+    assert stages_run(project.run("dvc", "exp", "run", "-S", "lr=0.05")) == ["train", "evaluate", "draw"]
     assert project.read("plots/loss.csv") != before
     assert stages_run(project.run("dvc", "exp", "run", "-S", "lr=0.1")) == []
     assert project.read("plots/loss.csv") == before
@@ -57,13 +62,30 @@ def test_the_model_s_wording_changes_no_loss_but_the_seed_does(project: Project)
     assert project.read("plots/loss.csv") == before
     assert list(json.loads(project.read("metrics/model.json"))["layers"]) == ["hidden_linear", "output_linear"]
     assert stages_run(project.run("dvc", "exp", "run", "-S", "model=sequential", "-S", "seed=1")) == [
-        "build", "train", "evaluate",
+        "build", "train", "evaluate", "draw",
     ]  # fmt: skip
     assert project.read("plots/loss.csv") != before
     project.run("dvc", "exp", "run", "-S", "seed=0", "-S", "epochs=3")
     assert project.read("plots/loss.csv").startswith(before)
     project.run("git", "checkout", "-q", ".")
     project.run("dvc", "checkout", "-q")
+
+
+def test_settings_edited_while_a_stage_runs_are_not_recorded_as_having_made_its_results(tmp_path: Path) -> None:
+    project = Project(tmp_path, **SETTINGS | {"epochs": 20})
+    settings = project.folder / "params.yaml"
+    with subprocess.Popen(
+        ["dvc", "repro"], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    ) as running:
+        while running.poll() is None and not (project.folder / "plots/loss.csv").exists():
+            time.sleep(0.01)
+        settings.write_text(settings.read_text().replace("lr: 0.1", "lr: 0.4"))
+        errors = running.communicate()[1]
+    assert running.returncode != 0 and "while train ran, somebody changed lr (was 0.1, is 0.4)" in errors
+    assert b"lr: 0.4" not in project.read("dvc.lock")
+    assert stages_run(project.run("dvc", "repro")) == ["train", "evaluate"]
+    assert b"lr: 0.4" in project.read("dvc.lock")
+    assert b'\\"lr\\": 0.4' in project.read("models/checkpoint.safetensors")
 
 
 def test_a_failed_download_leaves_the_data_that_was_there(project: Project) -> None:
@@ -123,6 +145,26 @@ def test_the_digits_never_replace_what_is_there_of_mnist(tmp_path: Path) -> None
         shutil.rmtree(project.folder / lost)
     assert "no mirror of mnist can be reached" in project.run(*RUN, status=None, **NO_MIRROR)
     assert project.read("metrics/test.json") == test and b"dataset: mnist" in project.read("params.yaml")
+
+
+def seen_on_a_terminal(*command: str, folder: Path) -> str:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=theirs, stderr=theirs):
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # nobody has it open any more
+            while chunk := os.read(ours, 2**16):
+                seen += chunk
+    os.close(ours)
+    return seen.decode()
+
+
+def test_on_a_terminal_make_run_shows_how_far_training_is(tmp_path: Path) -> None:
+    Project(tmp_path, **SETTINGS)
+    seen = seen_on_a_terminal(*RUN, folder=tmp_path)
+    assert re.search(r"0%\|.*\| 0/2 \[.*epoch/s\]", seen), seen
+    assert "epoch 2/2  train_loss" in seen
 
 
 def test_nothing_else_makes_run_fall_back(tmp_path: Path) -> None:

@@ -69,11 +69,13 @@ def relu(hidden_units: int) -> nn.Module:
 def test_another_network_and_optimizer_are_what_the_sweep_compares(
     small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def adam(network: nn.Module, settings: params.Training) -> torch.optim.Optimizer:
-        return torch.optim.Adam(network.parameters(), lr=settings.lr, foreach=False)
+    class Adam(train.Trainer):
+        def __init__(self, network: nn.Module, settings: params.Training) -> None:
+            self.network = network
+            self.optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, foreach=False)
 
     monkeypatch.setitem(model.MODELS, "sequential", relu)
-    monkeypatch.setattr(train, "optimizer_of", adam)
+    monkeypatch.setattr(train, "Trainer", Adam)
     (tmp_path / "data").symlink_to(small / "data")
     with chdir(tmp_path):
         write_grid(grid={"hidden_units": [3, 6], "batch_size": [500]})
@@ -85,7 +87,7 @@ def test_another_network_and_optimizer_are_what_the_sweep_compares(
 def test_a_killed_sweep_goes_on_where_it_was_and_a_larger_grid_uses_what_is_there(
     small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, epochs = train.train_epoch, []
+    plain, epochs = train.Trainer.epoch, []
 
     def counting(*arguments: object) -> float:
         epochs.append(len(epochs) + 1)
@@ -93,7 +95,7 @@ def test_a_killed_sweep_goes_on_where_it_was_and_a_larger_grid_uses_what_is_ther
             raise KeyboardInterrupt
         return plain(*arguments)
 
-    monkeypatch.setattr(train, "train_epoch", counting)
+    monkeypatch.setattr(train.Trainer, "epoch", counting)
     (tmp_path / "data").symlink_to(small / "data")
     with chdir(tmp_path):
         write_grid(grid={"lr": [0.1, 0.5]})
@@ -120,7 +122,7 @@ def test_a_model_that_can_t_be_trained_is_named(small: Path, tmp_path: Path, run
 
 @pytest.mark.slow
 def test_workers_share_the_models_out_and_give_the_same_files(swept: Path, tmp_path: Path) -> None:
-    for name in ("stages", "sweep"):
+    for name in ("samebits", "stages", "sweep"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("data", "params.yaml", "sweep/params.yaml"):
         copy = shutil.copytree if (swept / name).is_dir() else shutil.copy

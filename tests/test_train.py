@@ -17,7 +17,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data").symlink_to(small / "data")
-    plain, calls = train.train_epoch, []
+    plain, calls = train.Trainer.epoch, []
 
     def interrupted(*arguments: object) -> float:
         if len(calls) == 1:
@@ -28,7 +28,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     with chdir(tmp_path):
         run_stages("build")
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(train, "train_epoch", interrupted)
+            patch.setattr(train.Trainer, "epoch", interrupted)
             run_stages("train")
         assert not Path("models/checkpoint.safetensors").exists()
         run_stages("train")
@@ -78,10 +78,10 @@ def test_dropout_depends_on_the_seed_and_is_only_in_training(
         assert Path("metrics/test.json").read_text() == found[2][1]  # nothing is drawn
         network = dropping(7).eval()
         network.load_state_dict(load_file("models/checkpoint.safetensors"))
-        images, labels = tensors.to_tensors(data.load_train("digits"))
-        logits = network(images[-300:].flatten(1) / 255)
+        _, validation = tensors.to_tensors(data.load_train("digits")).split(1_200)
+        logits = network(validation.images.flatten(1) / 255)
         (*_, last) = pandas.read_csv("plots/loss.csv")["validation_loss"]
-    assert last == pytest.approx(nn.functional.cross_entropy(logits, labels[-300:]).item(), rel=1e-5)
+    assert last == pytest.approx(nn.functional.cross_entropy(logits, validation.labels).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("lr", [1e6, 1e38])

@@ -25,7 +25,7 @@ runpy.run_module(sys.argv[1], run_name="__main__")
 
 @pytest.mark.slow
 def test_all_runs_without_what_windows_lacks_and_writes_the_same_bytes(swept: Path, tmp_path: Path) -> None:
-    for name in ("stages", "sweep"):
+    for name in ("samebits", "stages", "sweep"):
         ignored = shutil.ignore_patterns("__pycache__", "*.md")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     for name in ("params.yaml", "sweep/params.yaml"):

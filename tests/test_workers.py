@@ -16,6 +16,8 @@ from tests.project import ENVIRONMENT, ROOT, Project
 
 import pandas
 import pytest
+import samebits
+import torch.distributed as dist
 import yaml
 
 RESULTS = "models/checkpoint.safetensors", "plots/loss.csv"
@@ -210,3 +212,12 @@ def test_native_workers_have_the_losses_of_one_process_but_promise_no_bytes(smal
     one = alone(folder)[1]
     assert together(folder, 3).count("no promise of the same bytes") == 1
     pandas.testing.assert_frame_equal(pandas.read_csv(folder / RESULTS[1]), pandas.read_csv(io.BytesIO(one)), rtol=1e-5)
+
+
+def test_workers_that_can_t_connect_are_told_to_name_their_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("Gloo connectFullMesh failed with Connection refused, remote=[127.0.1.1]:4321")
+
+    monkeypatch.setattr(dist, "init_process_group", refuse)
+    with pytest.raises(samebits.WorkersError, match=r"remote=\[127.0.1.1\].*`export GLOO_SOCKET_IFNAME=eth0` on each"):
+        samebits.workers._connected(dist.HashStore(), 0, 1)

@@ -34,6 +34,8 @@ class Comparison(NamedTuple):
 def read(revision: str) -> pandas.DataFrame:
     """The predictions of a revision; raises PipelineError if there are none."""
     here = revision == "workspace"
+    if not here:
+        repository.check_readable()
     try:
         path = PREDICTIONS if here else repository.prefix() + PREDICTIONS
         content = dvc.api.read(path, rev=None if here else revision, mode="rb")

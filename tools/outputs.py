@@ -12,6 +12,8 @@ import yaml
 from dvc.repo import Repo
 from PIL import Image
 
+SHOWN = 80  # characters of a line that differs
+
 
 def recorded(lock: str) -> dict[str, str]:
     """The MD5 of every output by its path, from the text of a dvc.lock."""
@@ -59,13 +61,22 @@ def first_difference(expected: bytes, found: bytes) -> str:
         before, now = (content[position : position + 1].hex() or "the end" for content in (expected, found))
         return f"byte {position:,} of {len(expected):,} should be {before}, is {now}"
     line = expected.count(b"\n", 0, position)
-    before, now = ((text[line : line + 1] or ["the end"])[0] for text in lines)
-    return f"line {line + 1} should be {before!r}, is {now!r}"
+    before, now = (text[line] if line < len(text) else "the end" for text in lines)
+    column = next((i for i, (one, other) in enumerate(zip(before, now, strict=False)) if one != other), 0)
+    return f"line {line + 1} should be {_around(column, before)}, is {_around(column, now)}"
+
+
+def _around(column: int, line: str) -> str:
+    """A line as a message can quote it, of a long one what is around a column."""
+    start = max(0, column - SHOWN // 2) if len(line) > SHOWN else 0
+    shown = line[start : start + SHOWN]
+    return f"{'...' if start else ''}{shown!r}{'...' if start + SHOWN < len(line) else ''}"
 
 
 def content(path: Path, md5: str) -> bytes | None:
     """The recorded file, or list of a folder: from DVC's cache, else what the last commit has at `path`, else None."""
-    stored = Path(Repo().cache.local.oid_to_path(md5))
+    with Repo() as repo:
+        stored = Path(repo.cache.local.oid_to_path(md5))
     found = stored.read_bytes() if stored.exists() else repository.committed(path.as_posix())
     return found if found is not None and md5_of(found) == md5.removesuffix(".dir") else None
 

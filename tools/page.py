@@ -31,6 +31,7 @@ def committed() -> tuple[dict[str, object], str]:
     text = repository.committed("params.yaml")
     if text is None:  # before the first commit
         return params.load().model_dump(), "none yet"
+    params.check_keys("params.yaml of the last commit", text)
     return dict(parse_yaml(text.decode(), "params.yaml")), repository.commit()
 
 

@@ -2,23 +2,28 @@
 
 DVC empties dvc.lock and .dvc/tmp/rwlock before it writes them anew; killed in between, it can't read them any more. And
 it trusts every object in its cache that is read-only: an emptied or altered one is handed out for ever. Nothing is
-deleted but copies: a damaged file gets a name of its own and stays where it was. What DVC can read is left alone.
+deleted but copies: a damaged file gets a name of its own and stays where it was. What DVC can read is left alone,
+except where a network says that other settings made it than DVC's books do: such an entry is removed.
 """
 
+import getpass
 import json
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from stages.lib.errors import PipelineError
 from tools import outputs, repository
 
+import yaml
 from dvc import rwlock
 from dvc.lock import LockError, make_lock
 from dvc.repo import Repo
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-from dvc.utils.serialize import ParseError, parse_yaml
+from dvc.utils.serialize import ParseError, modify_yaml, parse_yaml
+from safetensors import SafetensorError, safe_open
 from voluptuous import Invalid
 
 LOCKS = ["dvc.lock", "sweep/dvc.lock"]
@@ -102,6 +107,64 @@ def check(path: Path, md5: str, stored: Path) -> bool:
     return True
 
 
+def made_with(stored: Path) -> dict[str, Any]:
+    """The settings that a network in the cache says it was made with, as stages/lib/checkpoint.py writes them.
+
+    None if it is damaged: DVC finds that out where it needs it.
+    """
+    try:
+        with safe_open(stored, "np") as file:
+            return json.loads((file.metadata() or {}).get("settings", "{}"))
+    except SafetensorError:
+        return {}
+
+
+def untrue(repo: Repo, entry: dict[str, Any]) -> list[str]:
+    """The settings that a stage's entry, in dvc.lock or in the run cache, has otherwise than the networks it made."""
+    recorded = {name: value for values in entry.get("params", {}).values() for name, value in values.items()}
+    networks = [stored(repo, out["md5"]) for out in entry.get("outs", []) if out["path"].endswith(".safetensors")]
+    made = [pair for path in networks if path.exists() for pair in made_with(path).items()]
+    return [
+        f"{name} {recorded[name]} where the network says {value}"
+        for name, value in made
+        if name in recorded and number(recorded[name]) != number(value)
+    ]
+
+
+def number(value: object) -> object:
+    """A number as such, also where a reader of YAML takes it for text."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return value
+
+
+def forget_untrue(repo: Repo, lock: Path) -> bool:
+    """Take out of a dvc.lock what its networks contradict, as after a merge; returns whether there was any."""
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+    found = {stage: problems for stage, entry in stages.items() if (problems := untrue(repo, entry))}
+    if found:
+        with modify_yaml(lock) as content:
+            for stage, problems in found.items():
+                tell(f"{lock} has {stage} with {', '.join(problems)}: that entry is removed")
+                del content["stages"][stage]
+    return bool(found)
+
+
+def forget_untrue_runs(repo: Repo) -> bool:
+    """The same for DVC's notes of earlier runs, each of which would be handed out for its settings."""
+    found = False
+    for note in sorted(Path(repo.stage_cache.cache_dir).glob("*/*/*")):
+        text = note.read_text(encoding="utf-8")
+        if ".safetensors" in text and (problems := untrue(repo, yaml.load(text, yaml.CSafeLoader))):
+            tell(f"{note} has a run with {', '.join(problems)}: it is removed")
+            note.unlink()
+            if not any(note.parent.iterdir()):
+                note.parent.rmdir()  # DVC trips over an empty one
+            found = True
+    return found
+
+
 def repair(repo: Repo, committed: dict[str, bytes | None]) -> bool:
     """Mend DVC's books, then the objects of the cache that they name; returns whether anything was damaged.
 
@@ -120,11 +183,23 @@ def repair(repo: Repo, committed: dict[str, bytes | None]) -> bool:
     for output, of_output in sorted(recorded):
         for path, md5 in files(Path(output), of_output, stored(repo, of_output)):
             found |= check(path, md5, stored(repo, md5))
-    return found
+    for name in committed:
+        if Path(name).exists() and is_lock(Path(name).read_text(encoding="utf-8")):
+            found |= forget_untrue(repo, Path(name))
+    return found | forget_untrue_runs(repo)
+
+
+def check_user() -> None:
+    """Raise PipelineError if this user has no name, as in a container, by which DVC would find its notes."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # by the version of Python
+        raise PipelineError("expected a user with a name, found none here; `export USER=me`, and again") from None
 
 
 def main() -> None:
     committed = {name: repository.committed(name) for name in LOCKS}
+    check_user()
     try:
         with Repo() as repo, repo.lock:
             found = repair(repo, committed)
@@ -134,7 +209,10 @@ def main() -> None:
             "`dvc config --local core.hardlink_lock true` helps"
         ) from None
     except OSError as error:
-        raise PipelineError(f"nothing can be mended: {error.filename}: {error.strerror}") from None
+        raise PipelineError(
+            f"nothing can be mended: {error.filename}: {error.strerror}; if that is outside the project, let DVC "
+            'keep its notes elsewhere: `dvc config --local core.site_cache_dir "$HOME/.cache/dvc"`'
+        ) from None
     if found:
         tell("`dvc repro` makes again what is missing now (`dvc pull` fetches what is shared); `make verify` proves it")
     else:

@@ -1,4 +1,7 @@
-"""The project's Git repository: the one place that asks Git, which may have the project as a folder of a larger one."""
+"""The project's Git repository: the one place that asks Git, which may have the project as a folder of a larger one.
+
+`python -m tools.repository` says whether DVC can read its commits.
+"""
 
 import os
 import re
@@ -42,3 +45,22 @@ def committed(path: str) -> bytes | None:
     """A file as the last commit has it, or None if there is no such file; `path` counts from this folder."""
     header, _, content = git("cat-file", "--batch", asked=f"HEAD:./{path}\n").partition(b"\n")
     return content[:-1] if re.fullmatch(rb"[0-9a-f]+ blob \d+", header) else None
+
+
+def check_readable() -> None:
+    """Raise PipelineError if DVC, which reads commits without Git's help, would fail here or wait for ever."""
+    if git("rev-parse", "--show-object-format").decode().strip() != "sha1":
+        raise PipelineError(
+            "expected a Git repository of format SHA-1, as only of such can DVC read commits, found another; clone the "
+            "project anew, or copy its files into a folder made by `git init --object-format=sha1`"
+        )
+    is_partial = re.search(rb"^remote\..*\.promisor$", git("config", "--list", "--name-only"), re.MULTILINE)
+    if is_partial and b"\n?" in b"\n" + git("rev-list", "--objects", "--all", "--missing=print"):
+        raise PipelineError(
+            "expected all of Git's objects here, found a partial clone (--filter), in which DVC waits for ever for the "
+            "others; `git fetch --refetch --no-filter` gets them"
+        )
+
+
+if __name__ == "__main__":
+    check_readable()

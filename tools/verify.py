@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stages.lib import resume
+from stages.lib import params, resume
 from stages.lib.errors import PipelineError
-from tools import outputs, repository
+from tools import outputs, repair, repository
 
 from dvc.utils.serialize import parse_yaml
 
@@ -25,7 +25,12 @@ def read(text: str) -> dict[str, Any]:
 
 
 def settings(path: str = "params.yaml") -> dict[str, Any]:
-    return read(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
+    """The settings in a file; raises PipelineError, as `make run` does, if they can't be read."""
+    if not Path(path).exists():
+        return {}
+    content = Path(path).read_bytes()
+    params.check_keys(path, content)
+    return read(content.decode())
 
 
 def changed(lock: str) -> list[str]:
@@ -112,7 +117,12 @@ def main() -> None:
     committed = repository.committed("dvc.lock")
     if committed is None:
         raise PipelineError("the last commit has no dvc.lock to compare with; `dvc repro`, and commit what it makes")
-    lock = committed.decode()
+    lock = committed.decode(errors="replace")
+    if not repair.is_lock(lock):
+        raise PipelineError(
+            "DVC can't read dvc.lock of the last commit: it is damaged, or has conflicts in it; take an earlier one "
+            "(`git log dvc.lock`), `dvc repro`, and commit what it makes"
+        )
     recorded, others = outputs.recorded(lock), ", ".join(changed(lock))
     is_native = settings().get("numerics") == "native"
     if others:

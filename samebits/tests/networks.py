@@ -8,6 +8,7 @@ from typing import Any
 
 import samebits
 import torch
+from samebits import workers
 from torch import nn
 from torch.nn import functional
 
@@ -94,9 +95,9 @@ def batch(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and labels."""
     draw = torch.Generator().manual_seed(7)
     if name == "transformer":
-        return torch.randint(17, (4, 8), generator=draw), torch.randint(17, (4, 8), generator=draw)
-    shape = (4, 1, 28, 28) if name in ("examples", "convolutional") else (4, 3, SIZE, SIZE)
-    return torch.rand(shape, generator=draw), torch.tensor([3, 1, 4, 1])
+        return torch.randint(17, (5, 8), generator=draw), torch.randint(17, (5, 8), generator=draw)
+    shape = (5, 1, 28, 28) if name in ("examples", "convolutional") else (5, 3, SIZE, SIZE)
+    return torch.rand(shape, generator=draw), torch.tensor([3, 1, 4, 1, 5])
 
 
 def train(name: str, arithmetic: Any, steps: int) -> tuple[list[float], str]:
@@ -108,9 +109,10 @@ def train(name: str, arithmetic: Any, steps: int) -> tuple[list[float], str]:
     torch.manual_seed(3)
     with arithmetic:
         for _ in range(steps):
-            logits = network(x).flatten(0, -2)
+            own, wanted = workers.share(x), workers.share(labels)
+            logits = network(own).flatten(0, -2)
             nll = name == "examples"
-            loss = functional.nll_loss(logits, labels) if nll else functional.cross_entropy(logits, labels.flatten())
+            loss = functional.nll_loss(logits, wanted) if nll else functional.cross_entropy(logits, wanted.flatten())
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -118,7 +120,7 @@ def train(name: str, arithmetic: Any, steps: int) -> tuple[list[float], str]:
             schedule.step()
             losses.append(loss.item())
         network.eval()
-        with torch.no_grad():
+        with torch.no_grad(), workers.alone():
             numbers = [*network.state_dict().values(), network(x)]
     content = b"".join(value.contiguous().numpy().tobytes() for value in numbers)
     return losses, hashlib.sha256(content).hexdigest()
@@ -127,5 +129,8 @@ def train(name: str, arithmetic: Any, steps: int) -> tuple[list[float], str]:
 if __name__ == "__main__":
     threads, arithmetic, *names = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    for each in names:
-        print(each, *train(each, samebits.exact() if arithmetic == "exact" else contextlib.nullcontext(), 2))
+    with workers.joined():
+        for each in names:
+            found = train(each, samebits.exact() if arithmetic == "exact" else contextlib.nullcontext(), 2)
+            if workers.rank() == 0:
+                print(each, *found, flush=True)

@@ -72,7 +72,9 @@ def load(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> dict
     """
     tensors, found = decode(data.read(Path(path)), path)
     if differences := _differences(found, settings):
-        raise PipelineError("\n".join([f"{path} was made with different settings; run `dvc repro`:", *differences]))
+        raise PipelineError(
+            "\n".join([f"{path} was made with different settings; `make repair`, then `dvc repro`:", *differences])
+        )
     shapes, expected = _shapes(tensors), _shapes(network.state_dict())
     if shapes != expected:
         raise PipelineError(

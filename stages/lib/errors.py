@@ -9,8 +9,11 @@ import gc
 import io
 import os
 import sys
+import time
 from types import TracebackType
 
+STARTED = time.time_ns()  # when this process had loaded nothing of the project but this
+SCREEN = 24 * 80  # characters
 OURS = ("samebits", "stages", "sweep", "tools", "tests")  # what is missing of these is a mistake in the project
 
 
@@ -37,8 +40,9 @@ def short(value: object, length: int = 60) -> str:
 
 
 def tell(error: BaseException) -> None:
-    """Print the message of an error."""
-    print(f"\nerror: {error}", file=sys.stderr, flush=True)
+    """Print the message of an error, of each line of it no more than a screen."""
+    lines = [line if len(line) <= SCREEN else f"{line[: SCREEN - 3]}..." for line in f"error: {error}".split("\n")]
+    print("", *lines, sep="\n", file=sys.stderr, flush=True)
 
 
 def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -1,32 +1,31 @@
-"""Where a dataset comes from: the mirrors or the folder that the user named, then the dataset's own mirrors.
+"""Where a dataset comes from: the folder or the mirrors that the user named, then those that torchvision knows.
 
-torchvision's download waits for ever for a silent server and stores whatever an endless one sends, so the download is
-ours: bounded in time and size, and held in memory until its SHA-256 is right.
+torchvision downloads, too. It sets no limit to the size, and needs none: what comes lies in a temporary folder, behind
+a progress bar, and is unpacked if its MD5 is right. Its import takes seconds, which files in a folder do not wait for.
 """
 
 import gzip
-import io
-import multiprocessing
+import hashlib
 import os
 import re
-import ssl
+import socket
+import time
 import zlib
+from collections.abc import Iterator
 from http.client import HTTPException
-from multiprocessing.pool import ThreadPool
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.parse import urlsplit
+from urllib.request import getproxies, url2pathname
 
-from stages.lib.data import DATASETS, is_published
+from stages.lib.data import DATASETS, FILES, verify
 from stages.lib.errors import PipelineError, UnreachableError, short
 
-from tqdm import tqdm
-
-STALL_SECONDS = 15  # without a single byte
-MIRROR_SECONDS = 600  # for all that one mirror sends; MNIST has 12 MB packed and 55 MB unpacked
-FILE_BYTES = 2**26  # 64 MiB, packed or not; the largest file of MNIST has 47 MB
-URL = re.compile(r"https?://[^@/]+(/.*)?|file://(localhost)?/.*")  # a password would end up in messages
+SILENT_SECONDS = 15  # after which a server is given up
+BUSY, PAUSES = (429, 503), (2, 10)  # HTTP statuses of a mirror that is asked again, after so many seconds
 
 
 def fetch_any(dataset: str) -> dict[str, bytes]:
@@ -36,110 +35,80 @@ def fetch_any(dataset: str) -> dict[str, bytes]:
     the user named has not: that is the user's mistake, not the network's. Both list each reason.
     """
     variable = f"{dataset.upper().replace('-', '_')}_MIRROR"
-    named = _urls(variable)
+    value = os.environ.get(variable, "")
+    named = [value] if value and Path(value).is_dir() else value.split()
+    if re.search("//[^/ ]*@", value):
+        raise PipelineError(f"{variable} holds a user or a password, which messages would show; expected URLs without")
     failures: dict[str, PipelineError] = {}
-    for mirror in [*named, *DATASETS[dataset].mirrors]:
+    for mirror in chain(named, DATASETS[dataset].mirrors, _torchvision(dataset, "mirrors")):
         try:
-            return _fetch_in_time(dataset, mirror)
+            return fetch(dataset, mirror)
         except PipelineError as error:
             failures[mirror] = error
             if mirror in named and not isinstance(error, UnreachableError):
                 break
     unreachable = all(isinstance(error, UnreachableError) for error in failures.values())
+    proxy = " through the proxy that the environment names" if {"http", "https"} & getproxies().keys() else ""
     reasons = "".join(f"  {mirror}\n    {error}\n" for mirror, error in failures.items())
     raise (UnreachableError if unreachable else PipelineError)(
-        f"no mirror of {dataset} {'can be reached' if unreachable else 'gave its files'}:\n{reasons}"
-        f"Name one that has the four files, packed or not ({variable}=https://... or a folder), "
+        f"no mirror of {dataset} {f'can be reached{proxy}' if unreachable else 'gave its files'}:\n{reasons}"
+        f"Name one that has the four archives ({variable}=https://...) or a folder of them, unpacked or not, "
         "or use the embedded digits: dvc exp run -S dataset=digits -S batch_size=10"
     )
 
 
-def _urls(variable: str) -> list[str]:
-    """The base URLs in an environment variable, separated by spaces, or that of the one folder whose path it holds."""
-    value = os.environ.get(variable, "")
-    if value and "://" not in value and Path(value).is_dir():
-        return [Path(value).absolute().as_uri()]
-    for url in value.split():
-        if not URL.fullmatch(url):
-            raise PipelineError(
-                f"{variable} names {short(url.rpartition('@')[2])}, which is no folder; expected one, "
-                "or https://host/folder, file:///folder or the like, without a user or a password"
-            )
-    return value.split()
+def _torchvision(dataset: str, what: str) -> Iterator[Any]:
+    """The `mirrors` of a dataset or its `resources`, the name and MD5 of each archive, if torchvision has it."""
+    if DATASETS[dataset].torchvision:
+        from torchvision import datasets
 
-
-def _fetch_in_time(dataset: str, mirror: str) -> dict[str, bytes]:
-    # A socket's time limit covers neither the lookup of a name nor headers that drip. The pool's thread is a daemon: a
-    # mirror that holds it up does not hold up the end of the process.
-    with ThreadPool(1) as pool:
-        try:
-            return pool.apply_async(fetch, (dataset, mirror)).get(MIRROR_SECONDS)
-        except multiprocessing.TimeoutError:
-            raise PipelineError(f"not finished within {MIRROR_SECONDS} seconds") from None
+        yield from getattr(getattr(datasets, DATASETS[dataset].torchvision), what)
 
 
 def fetch(dataset: str, mirror: str) -> dict[str, bytes]:
-    """The four IDX files, by name, from one mirror, whatever it calls them: what counts is the SHA-256.
+    """The four IDX files, by name, from one mirror: a URL of the four archives, or a folder, of which a path will do.
 
     Raises UnreachableError if the mirror can't be reached, PipelineError, naming the file, if it has not the right one.
     """
-    return {name: _fetch_file(dataset, mirror, name) for name in DATASETS[dataset].sha256}
+    if not mirror.startswith(("http:", "https:")):
+        folder = url2pathname(urlsplit(mirror).path) if mirror.startswith("file:") else mirror
+        return {name: _file(dataset, Path(folder), name) for name in FILES}
+    with TemporaryDirectory() as folder:
+        md5 = dict(_torchvision(dataset, "resources"))
+        for name in FILES:
+            _download(f"{mirror.rstrip('/')}/{name}.gz", folder, md5, PAUSES)
+        return fetch(dataset, folder)
 
 
-def _fetch_file(dataset: str, mirror: str, name: str) -> bytes:
-    problems = []
-    dotted = name.replace("-idx", ".idx")  # as Kaggle has them
-    for spelling in (f"{name}.gz", name, f"{dotted}.gz", dotted):
-        try:
-            content = _unpacked(_download(f"{mirror.rstrip('/')}/{spelling}"))
-        except UnreachableError:
-            raise
-        except PipelineError as error:
-            problems.append(f"{spelling}: {error}")
-            continue
-        if is_published(dataset, name, content):
-            return content
-        problems.append(f"{spelling}: {len(content):,} bytes, not the published ones; they begin with {content[:20]!r}")
-    raise PipelineError("\n    ".join(problems))
-
-
-def _download(url: str) -> bytes:
-    """All bytes behind a URL; raises PipelineError with the reason, UnreachableError if nobody answers."""
+def _file(dataset: str, folder: Path, name: str) -> bytes:
+    path, by_md5 = folder / name, not DATASETS[dataset].sha256  # which only archives have
+    if by_md5 or not path.is_file():
+        path = folder / f"{name}.gz"
     try:
-        with urlopen(url, timeout=STALL_SECONDS) as response:
-            return _receive(response)
+        content = path.read_bytes()
+        if by_md5 and (path.name, hashlib.md5(content).hexdigest()) not in _torchvision(dataset, "resources"):
+            raise PipelineError(f"{path.name} has not the MD5 of the archive of {dataset} that torchvision knows")
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise PipelineError(f"can't read {path.name}: {short(error, 200)}") from None
+    verify(dataset, name, content, "name another mirror")
+    return content
+
+
+def _download(url: str, folder: str, md5: dict[str, str], pauses: tuple[int, ...]) -> None:
+    from torchvision.datasets.utils import download_url
+
+    socket.setdefaulttimeout(SILENT_SECONDS)
+    name = url.rpartition("/")[2]
+    try:
+        download_url(url, folder, md5=md5.get(name))
     except HTTPError as error:
         error.close()  # it is the answer, too, and holds the connection open
-        raise PipelineError(f"HTTP status {error.code} {short(error.reason, 200)}") from None
+        if error.code not in BUSY or not pauses:
+            raise PipelineError(f"{name}: {short(error, 200)}") from None
+        time.sleep(pauses[0])
+        _download(url, folder, md5, pauses[1:])
     except URLError as error:
-        answered = url.startswith("file:") or isinstance(error.reason, ssl.SSLError)
-        reason = getattr(error.reason, "strerror", None) or error.reason
-        raise (PipelineError if answered else UnreachableError)(short(reason, 200)) from None
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: not a URL
-        raise PipelineError(short(str(error) or type(error).__name__, 200)) from None
-
-
-def _receive(response: Any) -> bytes:
-    content = bytearray()
-    size = response.headers.get("Content-Length", "")
-    total = int(size) if size.isdigit() else None
-    with tqdm(desc=response.url, total=total, unit="B", unit_scale=True, delay=1, disable=None) as bar:
-        while chunk := response.read1(2**16):
-            content += chunk
-            bar.update(len(chunk))
-            if len(content) > FILE_BYTES:
-                raise PipelineError(f"more than the {FILE_BYTES:,} bytes that a file can have")
-    return bytes(content)
-
-
-def _unpacked(content: bytes) -> bytes:
-    """The file in a gzip archive, or its first FILE_BYTES; what is no archive stays as it is."""
-    if not content.startswith(b"\x1f\x8b"):
-        return content
-    try:
-        with gzip.open(io.BytesIO(content)) as file:
-            return file.read(FILE_BYTES)
-    except EOFError:
-        raise PipelineError(f"the archive ends too early, after {len(content):,} bytes") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise PipelineError(f"the archive is damaged ({error})") from None
+        raise UnreachableError(f"{name}: {short(error, 200)}") from None
+    except (OSError, HTTPException, RuntimeError, ValueError) as error:  # RuntimeError: torchvision found another MD5
+        raise PipelineError(f"{name}: {short(error, 200)}") from None

@@ -1,6 +1,7 @@
 """The network, 784 inputs, a hidden layer with a sigmoid and 10 logits, written in the notebook's four ways.
 
-All four compute the same function; what differs is how they read and what their parameters are called.
+All four compute the same function; what differs is how they read and what their parameters are called. The fifth goes
+on from there: it looks at the images as images.
 """
 
 from collections import OrderedDict
@@ -64,7 +65,31 @@ def ordered(hidden_units: int) -> nn.Sequential:
     )
 
 
-MODELS = {"sequential": sequential, "ordered": ordered, "module": ModuleNet, "functional": FunctionalNet}
+def convolutional(hidden_units: int) -> nn.Sequential:
+    """Beyond the notebook: two convolutions of the form of LeNet-5 (LeCun et al. 1998), then a hidden layer."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 28, 28)),
+        nn.Conv2d(1, 16, 5),  # (n, 16, 24, 24)
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 5),  # (n, 32, 8, 8)
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),  # (n, 512)
+        nn.Linear(512, hidden_units),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(hidden_units, CLASSES),
+    )
+
+
+MODELS = {
+    "sequential": sequential,
+    "ordered": ordered,
+    "module": ModuleNet,
+    "functional": FunctionalNet,
+    "convolutional": convolutional,
+}
 
 
 def empty(name: str, hidden_units: int) -> nn.Module:
@@ -82,9 +107,12 @@ def empty(name: str, hidden_units: int) -> nn.Module:
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
     """Draw all parameters, layer by layer, weight before bias, as the layers' own documentation says.
 
-    Raises PipelineError for parameters of none of PyTorch's layers, which would not depend on the seed.
+    Raises PipelineError for parameters of none of PyTorch's layers, which would not depend on the seed, and
+    NotExactError for draws of PyTorch's own, which round as the machine does.
     """
-    try:
-        samebits.initialize(network, generator)
-    except ValueError as error:
-        raise PipelineError(f"{error}; draw them in stages/lib/model.py") from None
+    with samebits.exact():
+        own: dict[str, torch.Tensor] = {}  # of others: by name, as samebits.normal or samebits.uniform draws them
+        try:
+            samebits.initialize(network, generator, own)
+        except ValueError as error:
+            raise PipelineError(f"{error}; draw them in `initialize` of stages/lib/model.py") from None

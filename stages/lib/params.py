@@ -19,8 +19,8 @@ class Initial(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = Field(ge=0, lt=2**63, description="a whole number from 0 to 2^63 - 1")
-    model: Literal["sequential", "ordered", "module", "functional"] = Field(
-        description="sequential, ordered, module or functional"
+    model: Literal["sequential", "ordered", "module", "functional", "convolutional"] = Field(
+        description="sequential, ordered, module, functional or convolutional"
     )
     hidden_units: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10,000")
 
@@ -105,7 +105,7 @@ def read(path: str | Path, schema: type[Settings]) -> Settings:
 
     Raises PipelineError, naming all problems at once: each with the key, the value found and what is allowed.
     """
-    values, problems = _read(Path(path))
+    values, problems = texts(Path(path))
     problems += problems_of(values, schema)
     if problems:
         raise unusable(path, problems)
@@ -126,10 +126,13 @@ def unusable(path: str | Path, problems: list[str]) -> PipelineError:
     return PipelineError("\n  ".join([f"{path} has settings that can't be used:", *problems]))
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The values by key, and what is wrong with the keys."""
+def texts(path: Path, content: bytes | None = None) -> tuple[dict[str, Any], list[str]]:
+    """The values by key, as text, and what is wrong with the keys; raises PipelineError if the file is no YAML.
+
+    content: what the file holds, or held in a commit; None reads it.
+    """
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
+        loader = _Loader((path.read_bytes() if content is None else content).decode("utf-8"))
         values = loader.get_single_data()
     except FileNotFoundError:
         raise PipelineError(f"there is no {path} here; run from the project's root, or `git checkout {path}`") from None
@@ -142,6 +145,12 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(values, dict):
         raise PipelineError(f"{path} should hold lines like `lr: 0.1`, but holds {short(values)}")
     return values, loader.problems
+
+
+def check_keys(path: str | Path, content: bytes) -> None:
+    """Raise PipelineError unless the content of a file of settings is YAML with lines like `lr: 0.1`, each key once."""
+    if problems := texts(Path(path), content)[1]:
+        raise unusable(path, problems)
 
 
 def _explain(problem: Any, schema: type[BaseModel]) -> str:

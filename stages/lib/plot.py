@@ -35,6 +35,8 @@ matplotlib.rcParams.update(
     }
 )
 
+LETTER_INCHES = 0.08  # how wide a letter of a title is, on average
+
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a PNG without the version of matplotlib in it."""
@@ -44,7 +46,11 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 def titled_images(images: Sequence[Any], titles: Sequence[str], columns: int, width: float, title: str = "") -> Figure:
-    """Images (28, 28) of values in [0, 1], `columns` to a row, each under its own title; width of one in inches."""
+    """Images (28, 28) of values in [0, 1], `columns` to a row, each under its own title.
+
+    width: of an image in inches; it becomes wider if a title needs that.
+    """
+    width = max([width, *(LETTER_INCHES * len(line) for name in titles for line in name.splitlines())])
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
     lines = max((name.count("\n") + 1 for name in titles), default=1)

@@ -5,30 +5,33 @@ fingerprint of everything that shapes the training except its length, so it can 
 """
 
 import hashlib
+import io
 import json
 import platform
 import sys
 from contextlib import suppress
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, output
+from stages.lib import data, output
 from stages.lib.errors import PipelineError
+from stages.lib.params import Training
 
 import numpy as np
 import samebits
 import torch
 from samebits import workers
-from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 STAGES, SAMEBITS = Path(__file__).parent.parent, Path(samebits.__file__).parent
 CODE = (STAGES, "train.py"), (STAGES, "lib/**/*.py"), (SAMEBITS, "*.py")
 FOLDER = Path(".train_cache")
 KEPT = 10**9  # bytes of states in all; the oldest go
 History = list[dict[str, float | None]]  # of each epoch, what was measured
-NUMBER = "tensor number"  # no name that a parameter would have
+NOTHING: dict[str, Any] = {"history": [], "epochs": None, "trainer": {}}
 
 
 def facts(settings: dict[str, Any], contents: list[bytes]) -> dict[str, Any]:
@@ -63,16 +66,99 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def save(key: str, network: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
+class Recorded:
+    """Settings that note which of them are read; all of them, if they are read in another way than one by one."""
+
+    def __init__(self, settings: Training) -> None:
+        self._settings, self.names = settings, set[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        fields = set(Training.model_fields)
+        self.names |= {name} & fields or fields
+        return getattr(self._settings, name)
+
+
+def state_of(value: Any, name: str = "Trainer") -> Any:
+    """What has to be kept of `value`: its state_dict, or itself; of a list or dict what has to be kept of each.
+
+    Raises PipelineError for what can't be kept, as a training that goes on without it would end with another result.
+    """
+    if isinstance(value, Optimizer):  # gradients, too, as they may wait for more batches
+        return {"state": value.state_dict(), "gradients": [parameter.grad for parameter in parameters(value)]}
+    if hasattr(value, "state_dict"):
+        return value.state_dict()
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, list | tuple):
+        return [state_of(part, f"{name}[{index}]") for index, part in enumerate(value)]
+    if isinstance(value, dict):
+        return {key: state_of(part, f"{name}[{key!r}]") for key, part in value.items()}
+    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
+        return value
+    raise PipelineError(
+        f"{name} is a {type(value).__name__}, which can't be kept for a training that is interrupted; expected "
+        "what has state_dict and load_state_dict, a tensor, number or text; give it these, or make it in each step"
+    )
+
+
+def parameters(optimizer: Optimizer) -> list[torch.Tensor]:
+    """What an optimizer changes."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def set_to(value: Any, state: Any) -> Any:
+    """What `value` becomes by the state that `state_of` made; itself, changed, if it has a state_dict."""
+    if isinstance(value, Optimizer):
+        value.load_state_dict(state["state"])
+        for parameter, gradient in zip(parameters(value), state["gradients"], strict=True):
+            parameter.grad = gradient if gradient is None else gradient.to(parameter)
+    elif hasattr(value, "load_state_dict"):
+        value.load_state_dict(state)
+    elif isinstance(value, torch.Generator):
+        value.set_state(state)
+    elif isinstance(value, list | tuple):
+        return type(value)(set_to(part, kept) for part, kept in zip_longest(value[: len(state)], state))
+    elif isinstance(value, dict):
+        return {key: set_to(value.get(key), kept) for key, kept in state.items()}
+    else:
+        return state
+    return value
+
+
+def attributes(trainer: Any) -> dict[str, Any]:
+    """What there is to keep of a trainer: all attributes but settings.
+
+    Raises PipelineError if a schedule that is no attribute changes one of its optimizers.
+    """
+    found = {name: value for name, value in vars(trainer).items() if not isinstance(value, Recorded)}
+    schedules = [id(value.optimizer) for value in found.values() if isinstance(value, LRScheduler)]
+    for name, value in found.items():
+        if isinstance(value, Optimizer) and "initial_lr" in value.param_groups[0] and id(value) not in schedules:
+            raise PipelineError(
+                f"a schedule changes Trainer.{name} and is not an attribute itself, so that a training that is "
+                "interrupted would go on with its beginning; set it in Trainer.__init__: self.schedule = ..."
+            )
+    return found
+
+
+def digest(trainer: Any) -> str:
+    """A hash of the weights."""
+    return _sha256(b"".join(value.detach().cpu().numpy().tobytes() for value in trainer.network.parameters()))
+
+
+def save(key: str, trainer: Any, history: History, epochs: int | None) -> None:
     """Keep the state after len(history) epochs, in place of an earlier one of the same training.
 
-    A state that can't be kept only costs time later: that is said in a line, and the training goes on.
+    epochs: how many there will be, if that has shaped the state. Raises PipelineError as `state_of` does.
+    A state that can't be written only costs time later: that is said in a line, and the training goes on.
     """
+    state = {name: state_of(value, f"Trainer.{name}") for name, value in attributes(trainer).items()}
     if not workers.keeps():
         return
-    content = _encode({"history": history, "network": network.state_dict(), "optimizer": optimizer.state_dict()})
+    file = io.BytesIO()
+    torch.save({"history": history, "epochs": epochs, "trainer": state}, file)
     try:
-        output.write_bytes(FOLDER / key, _digest(key, content) + content)
+        output.write_bytes(FOLDER / key, _digest(key, file.getvalue()) + file.getvalue())
         _forget_old()
     except (PipelineError, OSError) as error:
         print(f"an interrupted training would start from the beginning: {error}")
@@ -86,60 +172,38 @@ def _forget_old() -> None:
                 old.unlink()
 
 
-def restore(key: str, epochs: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> History:
-    """Set network and optimizer to the furthest state that a worker has kept under `key`; returns its history.
+def restore(key: str, epochs: int, trainer: Any) -> History:
+    """Set a trainer to the furthest state that a worker has kept under `key`; returns its history.
 
-    Returns an empty list, and changes nothing, if there is none, if it is damaged or of another training, or if it
-    went beyond `epochs`.
+    Returns an empty list, and changes nothing, if there is none, if it is damaged or of another training, if it went
+    beyond `epochs`, or was shaped by how many there would be, and those were others.
     """
     state = _read(FOLDER / key, key)
-    if state is None or len(state["history"]) > epochs:
-        state = {"history": []}
-    lengths = workers.gathered(len(state["history"]))
-    if max(lengths) == 0:
-        return []
-    state = workers.sent(state, source=lengths.index(max(lengths)))
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["history"]
+    if state["epochs"] not in (None, epochs):
+        print(f"the training reads `epochs`, which were {state['epochs']}: it starts from the beginning")
+        state = NOTHING
+    if len(state["history"]) > epochs:
+        state = NOTHING
+    furthest = max(workers.gathered(state), key=lambda found: len(found["history"]))
+    for name, kept in furthest["trainer"].items():
+        setattr(trainer, name, set_to(getattr(trainer, name), kept))
+    return list(furthest["history"])
 
 
-def _read(path: Path, key: str) -> dict[str, Any] | None:
-    """The state that `save` wrote under `key`, or None if there is none or a byte of it is another."""
+def _read(path: Path, key: str) -> dict[str, Any]:
+    """The state that `save` wrote under `key`, or NOTHING if there is none or a byte of it is another."""
     try:
         file = path.read_bytes()
     except FileNotFoundError:
-        return None
+        return NOTHING
     except OSError:
         file = b""
     digest, content = file[:32], file[32:]
     if _digest(key, content) == digest:
-        return _decode(content, path)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     print(f"{path} is damaged or of another training: training starts from the beginning")
-    return None
+    return NOTHING
 
 
 def _digest(key: str, content: bytes) -> bytes:
     return hashlib.sha256(key.encode() + content).digest()
-
-
-def _encode(state: dict[str, Any]) -> bytes:
-    """A nested state as a safetensors file: its tensors by number, and JSON with the numbers in their places."""
-    tensors: dict[str, torch.Tensor] = {}
-
-    def number(tensor: torch.Tensor) -> dict[str, str]:
-        tensors[str(len(tensors))] = tensor
-        return {NUMBER: str(len(tensors) - 1)}
-
-    text = json.dumps(state, default=number)
-    return checkpoint.encode(tensors, {"state": text})
-
-
-def _decode(content: bytes, name: str | Path) -> dict[str, Any]:
-    tensors, settings = checkpoint.decode(content, name)
-    state = json.loads(
-        settings["state"], object_hook=lambda found: tensors[found[NUMBER]] if NUMBER in found else found
-    )
-    optimizer = state["optimizer"]
-    optimizer["state"] = {int(index): values for index, values in optimizer["state"].items()}  # JSON made them text
-    return state

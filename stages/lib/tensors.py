@@ -1,21 +1,36 @@
 """Images and labels as the network takes them: tensors, in the order of an epoch, in batches."""
 
-from typing import NamedTuple
+import random
+from dataclasses import dataclass
 
 from stages.lib.data import Split
+from stages.lib.errors import PipelineError
 
 import numpy as np
 import torch
 
 
-class Tensors(NamedTuple):
+@dataclass(frozen=True)
+class Tensors:
     """Images (n, 28, 28) uint8, 0 to 255, and labels (n,) int64, 0 to 9, on one device.
 
     Pixels become floats when they are used: so they take a quarter of the memory, and no time before training.
+    Raises PipelineError for other types.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
+
+    def __post_init__(self) -> None:
+        if (self.images.dtype, self.labels.dtype) != (torch.uint8, torch.int64):
+            raise PipelineError(
+                f"expected images of torch.uint8, from 0 to 255, and labels of torch.int64, found {self.images.dtype} "
+                f"and {self.labels.dtype}; pixels become floats, divided by 255, in Tensors.batch"
+            )
+
+    def split(self, n: int) -> tuple["Tensors", "Tensors"]:
+        """The first n images, and the others."""
+        return Tensors(self.images[:n], self.labels[:n]), Tensors(self.images[n:], self.labels[n:])
 
     def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the network takes, for the given images: (b, 784) float32 in [0, 1], and their labels (b,)."""
@@ -33,9 +48,12 @@ def to_tensors(split: Split, device: str | torch.device = "cpu") -> Tensors:
     return Tensors(images.to(device), labels.to(device))
 
 
-def drawn_seed(seed: int, epoch: int) -> int:
-    """A seed for what is drawn in an epoch, from 0 to 2**32 - 1, whatever ran before."""
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+def seed(seed: int, epoch: int) -> None:
+    """Let what is drawn in an epoch, by PyTorch, NumPy or Python, depend on seed and epoch alone."""
+    drawn = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+    torch.manual_seed(drawn)
+    np.random.seed(drawn)
+    random.seed(drawn)
 
 
 def shuffled(n: int, seed: int, epoch: int) -> torch.Tensor:

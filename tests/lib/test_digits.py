@@ -19,10 +19,3 @@ def test_every_digit_is_enlarged_and_in_its_place() -> None:
     # The middle pixel of each 3 x 3 block, scaled back.
     np.testing.assert_allclose(images[:, 3:26:3, 3:26:3] * (16 / 255), original.images, atol=0.5 * 16 / 255)
     np.testing.assert_array_equal(images[:, 2:26:3, 2:26:3], images[:, 4:26:3, 4:26:3])
-
-
-def test_the_files_are_the_pinned_ones() -> None:
-    files = digits.files()
-    assert files.keys() == data.DATASETS["digits"].sha256.keys()
-    for name, content in files.items():
-        assert data.is_published("digits", name, content)

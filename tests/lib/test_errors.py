@@ -18,6 +18,12 @@ def test_what_the_user_can_mend_is_one_message(kind: str, status: int) -> None:
     assert end_of(f"raise {kind}('expected a, found b')") == (status, "\nerror: expected a, found b\n")
 
 
+def test_no_line_of_a_message_is_longer_than_a_screen() -> None:
+    status, message = end_of("raise PipelineError('a' * 100_000 + chr(10) + 'b')")
+    first, second = message.strip().split("\n")
+    assert status == 1 and first.endswith("aaa...") and len(first) == 24 * 80 and second == "b"
+
+
 def test_ctrl_c_is_one_line() -> None:
     status, message = end_of(
         "import os, signal, time\n"

@@ -3,6 +3,7 @@ from stages.lib.errors import PipelineError
 
 import pytest
 import torch
+from samebits import NotExactError
 from torch import nn
 
 
@@ -20,5 +21,14 @@ def test_what_would_not_depend_on_the_seed_is_refused() -> None:
 
 def test_a_way_that_was_deleted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(model.MODELS, "ordered")
-    with pytest.raises(PipelineError, match=r"expected sequential or module or functional, .* found ordered"):
+    with pytest.raises(
+        PipelineError, match=r"expected sequential or module or functional or convolutional, .* found ordered"
+    ):
         model.empty("ordered", 20)
+
+
+def test_draws_of_pytorch_s_own_are_refused_by_their_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Linear(3, 2)
+    monkeypatch.setattr(model.samebits, "initialize", lambda network, *_: nn.init.kaiming_normal_(network.weight))
+    with pytest.raises(NotExactError, match=r"normal_ in line \d+ of test_model.py: .* draw with samebits.normal or"):
+        model.initialize(network, torch.Generator())

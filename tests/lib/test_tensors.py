@@ -1,12 +1,17 @@
+import random
+
 from stages.lib import data, tensors
+from stages.lib.errors import PipelineError
 
 import numpy as np
+import pytest
 import torch
 from torchvision.transforms import ToTensor
 
 
 def test_tensors_equal_those_of_torchvision(split: data.Split) -> None:
-    images, labels = tensors.to_tensors(split)
+    both = tensors.to_tensors(split)
+    images, labels = both.images, both.labels
     assert (images.dtype, labels.dtype, images.shape) == (torch.uint8, torch.int64, (7, 28, 28))
     pixels, _ = tensors.to_tensors(split).batch(torch.arange(7))
     assert (pixels.dtype, pixels.shape) == (torch.float32, (7, 784))
@@ -28,3 +33,18 @@ def test_a_batch_keeps_images_with_their_labels(split: data.Split) -> None:
     assert labels.tolist() == split.labels[[3, 0, 6]].tolist()
     np.testing.assert_array_equal(pixels.mul(255).round(), split.images[[3, 0, 6]].reshape(3, 784))
     assert torch.equal(everything.batch(everything.every())[1], everything.labels)
+
+
+def test_images_that_are_floats_already_are_refused() -> None:
+    with pytest.raises(PipelineError, match=r"expected images of torch.uint8, .* found torch.float32"):
+        tensors.Tensors(torch.rand(2, 28, 28), torch.tensor([0, 1]))
+
+
+def test_what_is_drawn_in_an_epoch_depends_on_seed_and_epoch_alone() -> None:
+    def drawn(seed: int, epoch: int) -> tuple[float, ...]:
+        tensors.seed(seed, epoch)
+        return torch.rand(1).item(), random.random(), np.random.rand()
+
+    first = drawn(3, 1)
+    assert drawn(3, 2) != first != drawn(4, 1)
+    assert drawn(3, 1) == first

@@ -171,7 +171,9 @@ def test_a_screen_reader_is_told_the_numbers_of_every_chart(digits, compared):
             in spoken["Training_loss"]
         )
         assert (
-            spoken["Calibration"].count(" slow: at ") == spoken["Scores_of_each_class"].count(" slow: class 0: ") == 1
+            spoken["Calibration"].count(" slow: fraction correct ")
+            == spoken["Scores_of_each_class"].count(" slow: class 0: ")
+            == 1
         )
         assert all(" fast: " in sentence for sentence in spoken.values())
 

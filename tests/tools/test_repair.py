@@ -171,6 +171,46 @@ def test_an_rwlock_that_is_none_is_put_aside(project: Path, book: str, text: str
     assert path.exists()
 
 
+NETWORK = """
+import json
+import numpy, yaml
+from safetensors.numpy import save_file
+settings = yaml.safe_load(open("params.yaml"))
+settings["lr"] = float(settings["lr"])
+save_file({"weight": numpy.zeros(1)}, "model.safetensors", {"settings": json.dumps(settings)})
+"""
+
+
+def test_what_a_network_contradicts_is_forgotten_and_made_again(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("network.py").write_text(NETWORK)
+    with Path("dvc.yaml").open("a") as graph:
+        graph.write("  fit:\n    cmd: python network.py\n    params: [lr, model]\n    outs: [model.safetensors]\n")
+    for lr in ("1e-3", "2"):
+        Path("params.yaml").write_text(f"lr: {lr}\nmodel: ordered\n")
+        shell("dvc repro -q")
+    true = Path("dvc.lock").read_text()
+    repair.main()
+    assert Path("dvc.lock").read_text() == true
+
+    Path("params.yaml").write_text("lr: 3\nmodel: ordered\n")
+    Path("dvc.lock").write_text(true.replace("lr: 2", "lr: 3"))  # as a merge may leave it
+    assert "up to date" in shell("dvc status")
+    shell("dvc commit -q -f fit")  # and so to the notes of earlier runs
+    repair.main()
+    told = capfd.readouterr().err
+    assert "dvc.lock has fit with lr 3 where the network says 2.0: that entry is removed" in told
+    assert told.count("lr 3 where the network says 2.0: it is removed") == 1
+    assert "Running stage 'fit'" in shell("dvc repro")
+    assert b'\\"lr\\": 3.0' in Path("model.safetensors").read_bytes()
+    capfd.readouterr()
+    repair.main()
+    assert "nothing is damaged" in capfd.readouterr().err
+    Path("params.yaml").write_text("lr: 1e-3\nmodel: ordered\n")
+    assert "is cached" in shell("dvc repro")
+
+
 def test_while_dvc_is_at_work_nothing_is_touched(project: Path) -> None:
     Path("dvc.lock").write_text("")
     with make_lock(".dvc/tmp/lock"), pytest.raises(PipelineError, match="DVC is at work here"):
@@ -185,3 +225,24 @@ def test_where_nothing_can_be_written_it_says_so(project: Path, monkeypatch: pyt
     monkeypatch.setattr("zc.lockfile.LockFile", refuse)
     with pytest.raises(PipelineError, match=r"nothing can be mended: \.dvc/tmp/lock: Permission denied"):
         repair.main()
+
+
+def test_where_dvc_s_notes_can_t_be_written_it_says_how_to_move_them(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", "/dev/null/dvc")
+    with pytest.raises(PipelineError, match=r"nothing can be mended: /dev/null/dvc.*core.site_cache_dir"):
+        repair.main()
+
+
+def test_a_user_without_a_name_is_told_to_take_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(PipelineError, match=r"expected a user with a name.*`export USER=me`"):
+        repair.main()
+    monkeypatch.setenv("USER", "me")
+    repair.main()

@@ -72,3 +72,28 @@ def test_without_git_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", "")
     with pytest.raises(PipelineError, match="expected the program git, found none"):
         repository.commit()
+
+
+def test_a_repository_of_sha_256_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell("git init -q --object-format=sha256")
+    with pytest.raises(
+        PipelineError, match=r"expected a Git repository of format SHA-1.*git init --object-format=sha1"
+    ):
+        repository.check_readable()
+
+
+def test_a_partial_clone_is_refused_until_it_is_whole_as_the_message_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell("git init -q whole && git -C whole config uploadpack.allowFilter true")
+    for text in ("one", "two"):
+        Path("whole/file").write_text(text)
+        shell(f"cd whole && {COMMIT}")
+    shell(f"git clone -q --filter=blob:none {(tmp_path / 'whole').as_uri()} partial")
+    monkeypatch.chdir("partial")
+    with pytest.raises(PipelineError, match="found a partial clone") as refused:
+        repository.check_readable()
+    shell(str(refused.value).split("`")[1])
+    repository.check_readable()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.lib.errors import PipelineError
 from tests.project import ENVIRONMENT
-from tools import outputs, verify
+from tools import outputs, page, verify
 
 import pytest
 
@@ -203,6 +203,38 @@ def test_versions_are_named_where_something_differs(project: Path, monkeypatch: 
     Path("number.sh").write_text(NUMBER.replace("0.25\\n", "0.27\\n"))
     with pytest.raises(PipelineError, match=rf"installed here: numpy {version('numpy')} \(pinned 0.1\)\n"):
         verify.main()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        b"<<<<<<< ours\nrate: 1\n=======\nrate: 2\n>>>>>>> theirs\n",
+        b"rate: 1\nrate: 2\n",
+        b"- rate\n",
+        b"rate: 1  # gr\xfcn\n",
+    ],
+)
+def test_settings_that_can_t_be_read_are_told_as_make_run_does(project: Path, settings: bytes) -> None:
+    Path("params.yaml").write_bytes(settings)
+    with pytest.raises(PipelineError, match=r"params.yaml"):
+        verify.main()
+    commit()
+    with pytest.raises(PipelineError, match=r"params.yaml of the last commit"):
+        page.committed()
+
+
+def test_a_committed_lock_with_conflicts_is_told(project: Path) -> None:
+    Path("dvc.lock").write_text("<<<<<<< ours\n")
+    commit()
+    with pytest.raises(PipelineError, match=r"DVC can't read dvc.lock of the last commit"):
+        verify.main()
+
+
+def test_of_a_long_line_the_message_quotes_what_is_around_the_difference() -> None:
+    before, now = (f"{'a' * 100_000}{digit}{'b' * 100_000}\n".encode() for digit in "12")
+    told = outputs.first_difference(before, now)
+    assert len(told) < 250 and "aaa1bbb" in told and "aaa2bbb" in told
+    assert outputs.first_difference(b"a\n", b"a\nb\n") == "line 2 should be 'the end', is 'b\\n'"
 
 
 def test_a_commit_without_results_has_nothing_to_compare_with(project: Path) -> None:

@@ -1,0 +1,49 @@
+"""A changed training ends the same wherever it was interrupted, lengthened or shared out among workers."""
+
+import os
+import subprocess
+import sys
+from contextlib import chdir
+from pathlib import Path
+
+from tests.project import ROOT
+from tests.trainers import CHANGES, Cosine, trained
+
+import pytest
+
+Change = type[CHANGES[0]]
+
+
+@pytest.mark.parametrize("numerics", ["exact", "native"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_where_it_was_interrupted_or_lengthened_changes_nothing(change: Change, numerics: str, tmp_path: Path) -> None:
+    found = []
+    for name, first in (("whole", {}), ("killed", {"most": 2}), ("lengthened", {"epochs": 2})):
+        (tmp_path / name).mkdir()
+        with chdir(tmp_path / name):
+            if first:
+                trained(change, numerics=numerics, **first)
+            found.append(trained(change, numerics=numerics))
+    (lengths, *whole), (after_kill, *killed), (after_two, *lengthened) = found
+    assert lengths == [0, 1, 2, 3, 4]
+    assert after_kill == [2, 3, 4]
+    assert after_two == (lengths if change is Cosine else [2, 3, 4])  # which is another one for two epochs
+    assert killed == lengthened == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numerics", ["exact", "native"])
+def test_three_workers_train_as_one_does(numerics: str, tmp_path: Path) -> None:
+    lines = []
+    for number, launch in enumerate([[], ["torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m"]]):
+        (tmp_path / str(number)).mkdir()
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", *launch, "tests.trainers", numerics]
+        done = subprocess.run(command, cwd=tmp_path / str(number), env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        lines.append([line for line in done.stdout.splitlines() if not line.startswith("numerics:")])
+    if numerics == "exact":
+        assert lines[0] == lines[1]
+    else:
+        losses = [[[float(word.strip("[],")) for word in line.split()[2:]] for line in of] for of in lines]
+        assert losses[1] == [pytest.approx(each, rel=1e-4) for each in losses[0]]
