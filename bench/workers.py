@@ -57,7 +57,7 @@ def step(hidden: int, batch: int) -> Costs:
     training = tensors.to_tensors(data.load_train("mnist"))
     order = tensors.shuffled(IMAGES, 0, 1)[:batch]
     arithmetic = numerics.arithmetic("exact", "cpu")
-    optimizer = train.optimizer_of(network, settings)
+    trainer = train.Trainer(network, settings)
     sent, plain = [], dist.all_reduce
 
     def counting(tensor: torch.Tensor, *arguments: object) -> None:
@@ -65,7 +65,8 @@ def step(hidden: int, batch: int) -> Costs:
         plain(tensor, *arguments)
 
     def one() -> None:
-        train.train_epoch(network, optimizer, arithmetic, training, (order,))
+        with arithmetic:
+            trainer.epoch(training, (order,))
 
     seconds = least(one, 20 + 100_000 // hidden // batch)
     dist.all_reduce = counting

@@ -21,9 +21,9 @@ changes = {"numerics": numerics, "epochs": EPOCHS, "batch_size": BATCH, "lr": LR
 settings = params.load().model_copy(update=changes | {"validation_images": 0, "device": "cpu"})
 network = model.empty("sequential", hidden)
 model.initialize(network, torch.Generator().manual_seed(0))
-images, labels = tensors.to_tensors(data.load_train("mnist"))
-images = Tensors(images.repeat(copies, 1, 1), labels.repeat(copies))
+once = tensors.to_tensors(data.load_train("mnist"))
+images = Tensors(once.images.repeat(copies, 1, 1), once.labels.repeat(copies))
 clock = Clock()
-for row in train.fit(network, train.optimizer_of(network, settings), images, settings):
+for row in train.fit(train.Trainer(network, settings), images, settings):
     clock.epoch(row["train_loss"])
 clock.report()
