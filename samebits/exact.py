@@ -100,7 +100,7 @@ def float32(function: str, *tensors: Any) -> None:
 
 def same_for_all(function: str, *tensors: Any) -> None:
     """Raise NotExactError for weights that are made of a worker's images."""
-    if any(workers.is_of_images(x) for x in tensors):
+    if workers.size() > 1 and any(workers.is_of_images(x) for x in tensors):
         raise refusal(function, "with several workers, weights that depend on the images can't be told from images")
 
 
@@ -326,9 +326,9 @@ def cross_entropy(logits: Tensor, target: Tensor, *args: Any, **options: Any) ->
     plain = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}
     if args or any(value not in (None, plain.get(name)) for name, value in options.items()):
         return None
-    if logits.dim() != 2 or target.is_floating_point() or target.numel() != len(logits):
+    if logits.dim() != 2 or target.dim() != 1 or target.is_floating_point():
         return None
-    if target.numel() and target.amin() < 0:  # some are ignored
+    if target.numel() and target.amin().item() < 0:  # some are ignored
         return None
     float32("cross_entropy", logits)
     return CrossEntropy.apply(logits, target, workers.is_of_images(logits))

@@ -41,7 +41,7 @@ def on_grid(x: torch.Tensor, bits: int, *, shared: bool = False) -> torch.Tensor
     If `shared`, above the largest magnitude of all workers' tensors. All is NaN if that is not finite.
     """
     low, high = torch.aminmax(x) if x.numel() else (x.new_zeros(()),) * 2
-    largest = max(-float(low), float(high))
+    largest = max(-low.item(), high.item())
     if shared:
         largest = workers.largest(largest)
     if not math.isfinite(largest):
@@ -72,9 +72,7 @@ def fixed(x: torch.Tensor, bits: int) -> torch.Tensor:
 
 def rounded(x: torch.Tensor, magic: float | torch.Tensor) -> torch.Tensor:
     """float64 `x` rounded, half to even and in place, to units of the last bit of a magic number 1.5 * 2**k."""
-    x += magic
-    x -= magic
-    return x
+    return x.add_(magic).sub_(magic)
 
 
 def divisor(n: Any, x: torch.Tensor) -> Any:

@@ -60,7 +60,7 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor, shared: bool) -> torch.Tensor:
         """The loss, and its gradient (softmax - one_hot(label)) / n."""
-        n = workers.rows(len(labels)) if shared else len(labels)
+        n = workers.rows(labels.shape[0]) if shared else labels.shape[0]
         softmax = Softmax(logits)
         loss = softmax.losses(labels, max(n, 1)).sum()
         if shared:

@@ -18,6 +18,7 @@ RANDOM = {
     torch.randn_like,
     torch.randint_like,
     torch.bernoulli,
+    torch.randperm,
 }
 DROPOUT = {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
 

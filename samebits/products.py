@@ -27,8 +27,8 @@ class Linear(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, shared: bool
     ) -> torch.Tensor:
         """The products, from grids that the backward pass uses again."""
-        rows = workers.rows(len(x)) if shared else len(x)
-        ctx.bits, ctx.shared = factor_bits(max(rows, 1, *weight.shape)), shared
+        n, k, m = x.shape[0], *weight.shape
+        ctx.bits, ctx.shared = factor_bits(max(workers.rows(n) if shared else n, k, m, 1)), shared
         x, weight = on_grid(x, ctx.bits, shared=shared), on_grid(weight, ctx.bits)
         ctx.save_for_backward(x, weight)
         return affine(x, weight, bias)

@@ -20,6 +20,7 @@ import torch
 from samebits import NotExactError, WorkersError, workers
 from torch import nn
 from torch.nn import functional
+from torch.optim import SGD
 from tqdm import tqdm
 
 INITIAL = Path("models/initial.safetensors")
@@ -37,10 +38,8 @@ class Trainer:
     """
 
     def __init__(self, network: nn.Module, settings: Training) -> None:
-        self.network = network
-        self.optimizer = torch.optim.SGD(
-            network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False
-        )
+        self.network, self.stopped = network, False  # whether no epoch should follow
+        self.optimizer = SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False)
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Learn from a batch: images (b, 784) and labels (b,). Returns the mean loss before that, in nats."""
@@ -57,14 +56,14 @@ class Trainer:
         Raises PipelineError at the first loss that is not finite, or so large that nothing is learned.
         """
         self.network.train()
-        loss_sum = 0.0
+        loss_sum, n = 0.0, sum(map(len, batches))
         for number, batch in enumerate(batches, start=1):
             images, labels = training.batch(workers.share(batch))
             loss = workers.mean(self.step(images, labels).item())
             if not loss < DIVERGED:  # NaN, too, is not
                 raise diverged(loss, number, self.optimizer.param_groups[0]["lr"])
             loss_sum += loss * len(batch)
-        return loss_sum / sum(map(len, batches))
+        return loss_sum / n
 
     @torch.no_grad()
     def validate(self, validation: Tensors) -> dict[str, float | None]:
@@ -93,6 +92,8 @@ def fit(trainer: Trainer, images: Tensors, settings: Training, done: int = 0) ->
     training, validation = images.split(n)
     arithmetic = numerics.arithmetic(settings.numerics, settings.device)
     for epoch in range(done + 1, settings.epochs + 1):
+        if trainer.stopped:
+            return
         order = tensors.shuffled(n, settings.seed, epoch).to(images.labels.device)
         tensors.seed(settings.seed, epoch)  # for layers that draw numbers, as dropout does
         with arithmetic:

@@ -18,14 +18,17 @@ CARD = (ROOT / "MODEL.md").read_text(encoding="utf-8")
 WORDS = " ".join(CARD.split())
 
 
-def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The network that the card's lines load in a folder."""
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Network, Network]:
+    """What the card's lines make in a folder: the network, and the function that names digits."""
     monkeypatch.chdir(folder)
     names: dict = {}
     lines = re.search(r"```python\n(.*?)```", CARD, re.DOTALL)[1]
-    assert len(list(filter(None, lines.splitlines()))) == 3
+    assert len(list(filter(None, lines.splitlines()))) == 5
     exec(lines, names)
-    return names["network"]
+    return names["network"], names["digits"]
 
 
 def shown(dataset: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,16 +38,18 @@ def shown(dataset: str) -> tuple[torch.Tensor, torch.Tensor]:
     return pixels.view(-1, 28, 28), labels
 
 
-def accuracy(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, labels: torch.Tensor) -> float:
+def accuracy(network: Network, images: torch.Tensor, labels: torch.Tensor) -> float:
     return (network(images.flatten(1)).argmax(1) == labels).double().mean().item()
 
 
 @pytest.mark.slow
 def test_the_lines_load_the_network(digits, monkeypatch):
-    network = load(digits, monkeypatch)
+    network, named = load(digits, monkeypatch)
     images, labels = shown("digits")
     recorded = json.loads((digits / "metrics/test.json").read_text())["accuracy"]
     assert accuracy(network, images, labels) == pytest.approx(recorded, abs=1e-12)
+    pixels = data.load_test("digits").images.reshape(-1, 784)
+    assert (named(torch.from_numpy(pixels.copy())) == labels).double().mean().item() == pytest.approx(recorded)
 
 
 def test_results_are_those_of_the_last_commit():
@@ -61,7 +66,7 @@ def test_results_are_those_of_the_last_commit():
 
 @pytest.mark.slow
 def test_limits_are_measured(trained, monkeypatch):
-    network = load(trained, monkeypatch)
+    network, _ = load(trained, monkeypatch)
     images, labels = shown("mnist")
     classes = pandas.read_csv("plots/classes.csv").set_index("class")
     moved = accuracy(network, torch.roll(images, 4, 2), labels)

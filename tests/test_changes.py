@@ -1,4 +1,4 @@
-"""Each line of the README's "To change …", done as it says: what it is about is then in the results."""
+"""Each line of docs/change.md, done as it says: what it is about is then in the results. See test_trainers.py, too."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from tests.project import ROOT, Project
 import pytest
 
 pytestmark = pytest.mark.slow
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/change.md").read_text(encoding="utf-8")
 CLASSES_STAGE = '''"""Count the training images of each class."""
 
 from stages.lib import data, output, params
@@ -59,9 +59,10 @@ def stages_run(project: Project) -> list[str]:
 
 
 def test_these_are_the_lines() -> None:
-    lines = re.findall(r"^\| (an? [\w ]+|the \w+) \|", README.split("## To change …")[1], re.MULTILINE)
+    lines = re.findall(r"^\| ((?:an?|the) [\w ]+) \|", PAGE, re.MULTILINE)
     assert lines == [
-        "a setting", "the network", "the optimizer", "the dataset", "a new setting", "a new stage",
+        "a setting", "the network", "the optimizer", "a schedule", "the loss", "the augmentation",
+        "the average of weights", "the end of training", "the dataset", "a new setting", "a new stage",
         "a chart or a picture",
     ]  # fmt: skip
 
@@ -106,7 +107,7 @@ def test_the_optimizer_with_a_new_setting(project: Project) -> None:
         file.write("weight_decay: 0.01  # of Adam, 0 to 1\n")
     edit(project, "dvc.yaml", "      - validation_images\n", "      - validation_images\n      - weight_decay\n")
     edit(project, "sweep/dvc.yaml", "          - numerics\n", "          - numerics\n          - weight_decay\n")
-    sgd = "torch.optim.SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False)"
+    sgd = "SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False)"
     adam = "torch.optim.Adam(network.parameters(), weight_decay=settings.weight_decay, foreach=False)"
     edit(project, "stages/train.py", sgd, adam)
     assert "train" in stages_run(project)

@@ -83,18 +83,24 @@ def here(fresh: Callable[[str], Path]) -> Path:
     return folder
 
 
+def convolutional(here: Path, folder: Path) -> Path:
+    """A copy, for another network."""
+    return change(shutil.copytree(here, folder), model="convolutional", epochs=1)
+
+
 @pytest.fixture(scope="module")
 def on_arm64(here: Path, fresh: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Where arm64 ran all stages, where it went on after an epoch that was trained here, where it trained natively."""
+    """Where arm64 ran all stages, went on after an epoch that was trained here, trained natively, and convolutions."""
     whole, begun = fresh("arm64"), shutil.copytree(here, tmp_path_factory.mktemp("begun") / "project")
     last = native(here, tmp_path_factory.mktemp("native") / "project")
     shutil.rmtree(begun / ".train_cache")
     compute(change(begun, epochs=1), HERE, "train")
     assert checkpoint(begun) != checkpoint(here)
     change(begun, epochs=SETTINGS["epochs"])
-    told = compute(whole, shlex.split(ARM64), *STAGES, begun, "train", last, "train")
-    assert "training goes on after epoch 1 of 2" in told
-    return [whole, begun, last]
+    images = convolutional(here, tmp_path_factory.mktemp("convolutional") / "project")
+    ways = [*STAGES, begun, "train", last, "train", images, "build", "train"]
+    assert "training goes on after epoch 1 of 2" in compute(whole, shlex.split(ARM64), *ways)
+    return [whole, begun, last, images]
 
 
 def same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
@@ -118,6 +124,13 @@ def test_arm64_gives_the_same_files(here: Path, on_arm64: list[Path]) -> None:
 @needs_arm64
 def test_a_training_goes_on_on_another_processor(here: Path, on_arm64: list[Path]) -> None:
     assert checkpoint(on_arm64[1]) == checkpoint(here)
+
+
+@needs_arm64
+def test_arm64_trains_convolutions_to_the_same_bits(here: Path, on_arm64: list[Path], tmp_path: Path) -> None:
+    folder = convolutional(here, tmp_path / "project")
+    compute(folder, HERE, "build", "train")
+    assert checkpoint(on_arm64[3]) == checkpoint(folder)
 
 
 @needs_qemu

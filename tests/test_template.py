@@ -1,4 +1,4 @@
-"""What the README says can be deleted can be: the pipeline still runs after each of its lines."""
+"""What docs/change.md says can be deleted can be: the pipeline still runs after each of its lines."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,8 @@ from tests.project import ROOT, Project
 
 import pytest
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-LINES = re.findall(r"^\$ (.*?) +#", README.split("**Make it yours.**")[1], re.MULTILINE)
+PAGE = (ROOT / "docs/change.md").read_text(encoding="utf-8")
+LINES = re.findall(r"^\$ (.*?) +#", PAGE.split("## Make it yours")[1], re.MULTILINE)
 ONE_WAY = '''"""The network, written in one way."""
 
 from stages.lib.errors import PipelineError
