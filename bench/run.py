@@ -1,7 +1,7 @@
 """Measure the project against what else one could use: `make bench`, or `python -m bench.run --epochs 3 --rounds 3`.
 
 Every competitor is a file of bench/competitors and runs in a process of its own, in turn, round after round, so that a
-slow minute of the machine hits all of them. Writes bench/results.md and bench/results.png.
+slow minute of the machine hits all of them. Writes the tables of bench/results.md, and leaves the words above them.
 """
 
 import argparse
@@ -15,10 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import numpy as np
-from matplotlib.figure import Figure
-
-HERE = Path(__file__).parent
+RESULTS = Path(__file__).with_name("results.md")
+TABLES = "## Measured"  # the heading under which they stand
 COMPETITORS = {
     "this project, exact": ["ours", "{epochs}", "exact"],
     "this project, native": ["ours", "{epochs}", "native"],
@@ -101,26 +99,11 @@ def rows(runs: dict[str, list[Run]]) -> Iterator[str]:
         )
 
 
-def figure(runs: dict[str, list[Run]]) -> Figure:
-    """The median seconds per epoch, shortest first, with the whole spread."""
-    order = sorted(runs, key=lambda name: median(per_epoch(runs[name])))
-    picture = Figure(figsize=(8, 4), layout="constrained")
-    axes = picture.add_subplot()
-    least, middle, most = (np.array([of(per_epoch(runs[name])) for name in order]) for of in (min, median, max))
-    colors = ["C1" if name.startswith("this project") else "C0" for name in order]
-    bars = axes.barh(order, middle, color=colors, xerr=[middle - least, most - middle], ecolor="0.4", capsize=3)
-    axes.bar_label(bars, fmt="{:.3f}", padding=4)
-    axes.invert_yaxis()
-    axes.set(xlabel="seconds per epoch of 60,000 images: median, least and most")
-    axes.spines[["top", "right"]].set_visible(False)
-    return picture
-
-
 def write(comparison: dict[str, list[Run]], growth: dict[str, list[Run]], epochs: int, rounds: int) -> None:
+    words = RESULTS.read_text(encoding="utf-8").split(TABLES)[0]
     heading = f"{epochs} epochs, {rounds} rounds in turn, one thread, {os.cpu_count()} processors; medians.\n"
-    text = [heading, *rows(comparison), "\nHow it grows (this project):\n", *rows(growth)]
-    (HERE / "results.md").write_text("\n".join(text) + "\n")
-    figure(comparison).savefig(HERE / "results.png", dpi=120)
+    text = [f"{TABLES}\n", heading, *rows(comparison), "\nHow it grows (this project):\n", *rows(growth)]
+    RESULTS.write_text(words + "\n".join(text) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -133,7 +116,8 @@ def main() -> None:
     comparison = in_turn(COMPETITORS, arguments.epochs, arguments.rounds)
     growth = in_turn(GROWTH, arguments.epochs, 1)
     write(comparison, growth, arguments.epochs, arguments.rounds)
-    print((HERE / "results.md").read_text())
+    print(RESULTS.read_text(encoding="utf-8"))
+    print("The words above the tables are as they were: are machine, date and conclusions still true?")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def mistakes_figure(table: pandas.DataFrame, images: np.ndarray, count: int, cla
         f"{classes[row.actual]} taken for {classes[row.predicted]}\n{row.probability:.1%}" for row in shown.itertuples()
     ]
     title = f"The {len(shown)} most confident of {len(wrong):,} mistakes"
-    return plot.titled_images(list(images[shown["index"].tolist()]), titles, 6, 1.25, title)
+    return plot.titled_images(list(images[shown["index"].tolist()]), titles, 4, 1.25, title)
 
 
 def of_pixels(network: nn.Module) -> np.ndarray:
@@ -137,7 +137,7 @@ def weights_figure(weights: np.ndarray) -> Figure:
     columns = min(len(shown), 10 if len(shown) > 25 else 5)
     grid = plot.mosaic(shown, columns)
     limit = np.nanmax(np.abs(grid))
-    figure = Figure(figsize=(max(4, 1.4 * columns + 1.2), 1.4 * -(-len(shown) // columns) + 0.4))
+    figure = Figure(figsize=(5, 4 * -(-len(shown) // columns) / columns + 0.4))
     axes = figure.add_subplot()
     picture = axes.imshow(grid, cmap="RdBu_r", vmin=-limit, vmax=limit)
     figure.colorbar(picture, label="weight")
@@ -154,7 +154,7 @@ def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame | None) -> F
     The accuracy on validation images, if there are some, has an axis on the right.
     The axis reaches from 0.15 to 1.5 at least, so that it has labels on both sides of what the default settings give.
     """
-    figure = Figure(figsize=(7, 4))
+    figure = Figure(figsize=(5, 3.4))
     axes = figure.add_subplot()
     if published is not None:
         for name, mark, color in (("fresh", "o", "#d55e00"), ("continued", "s", "#009e73")):

@@ -38,7 +38,7 @@ def first_of_each_class(split: data.Split, count: int) -> np.ndarray:
 
 def class_grid(images: np.ndarray, count: int, classes: tuple[str, ...]) -> Figure:
     """Ten rows, one for each class with its name, of `count` images each; images: (10 * count, 28, 28)."""
-    figure = Figure(figsize=(max(4, 0.6 * count + 0.8), 6.9))
+    figure = Figure(figsize=(max(4, 0.48 * count + 0.5), 5.4))
     axes = figure.add_subplot()
     axes.imshow(plot.mosaic(images, count))
     size = images.shape[1] + 1
@@ -59,7 +59,7 @@ def main() -> None:
     print(f"{len(train.labels):,} training images; the first is {tuple(images[0].shape)} with label {labels[0]}")
 
     titles = [f"Class : {classes[label]}" for label in labels]
-    plot.save(plot.titled_images([images[0, 0]], titles[:1], 1, 2.3), "plots/samples/digit.png")
+    plot.save(plot.titled_images([images[0, 0]], titles[:1], 1, 4.0), "plots/samples/digit.png")
     routes = views(images[0])
     plot.save(plot.titled_images(list(routes.values()), list(routes), 3, 2.7), "plots/samples/views.png")
     plot.save(plot.titled_images(list(images[:, 0]), titles, 10, 0.95), "plots/samples/row.png")

@@ -87,18 +87,19 @@ def rows(table: pandas.DataFrame, varied: list[str]) -> list[str]:
 
 
 def figure(table: pandas.DataFrame, varied: list[str]) -> Figure:
-    """Left, each candidate's accuracy, mean and standard deviation; right, the paired differences from the best."""
-    picture = Figure(figsize=(9, 2.2 + 0.35 * len(table)))
-    left, right = picture.subplots(1, 2, sharey=True)
+    """Above, each candidate's accuracy, mean and standard deviation; below, the paired differences from the best."""
+    picture = Figure(figsize=(5, 2.6 + 0.5 * len(table)))
+    above, below = picture.subplots(2, 1)
     for rank, row in table.iterrows():
         style = {"fmt": "o", "capsize": 3, "color": BEST if rank == 0 else OPEN if row.tied else WORSE}
-        left.errorbar(100 * row.accuracy_mean, rank, xerr=100 * row.accuracy_sd, **style)
-        right.errorbar(100 * row.difference, rank, xerr=100 * (row.difference_high - row.difference), **style)
-    left.set_yticks(table.index, names(table, varied))
-    left.invert_yaxis()
-    left.set(xlabel="validation accuracy (%)", title="Mean and standard deviation over the seeds")
-    right.axvline(0, color="0.7", linewidth=1)
-    right.set(xlabel="points from the best", title="Paired by seed, 95 % interval")
+        above.errorbar(100 * row.accuracy_mean, rank, xerr=100 * row.accuracy_sd, **style)
+        below.errorbar(100 * row.difference, rank, xerr=100 * (row.difference_high - row.difference), **style)
+    for axes in (above, below):
+        axes.set_yticks(table.index, names(table, varied))
+        axes.set_ylim(len(table) - 0.5, -0.5)
+    above.set(xlabel="validation accuracy (%)", title="Mean and standard deviation over the seeds")
+    below.axvline(0, color="0.7", linewidth=1)
+    below.set(xlabel="points from the best", title="Paired by seed, 95 % interval")
     marks = [Line2D([], [], marker="o", color=color, label=meaning) for meaning, color in COLORS.items()]
     picture.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False)
     return picture

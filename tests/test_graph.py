@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.lib import params, resume
 from sweep.grid import Grid
-from tests.project import MODULES, ROOT, STAGES, SWEEP, declared
+from tests.project import MODULES, ROOT, STAGES, SWEEP, declared, run
 from tools import outputs, repair, repository
 
 import pytest
@@ -155,3 +155,13 @@ def test_the_last_commit_s_results_are_of_its_code(lock: str, monkeypatch: pytes
     assert not changed, (
         f"{lock}: run `dvc repro {lock.replace('lock', 'yaml')}` and commit it, as these changed: {changed}"
     )
+
+
+def test_no_stage_runs_again_for_what_a_tool_leaves_beside_the_package() -> None:
+    files = [
+        "samebits/.pytest_cache/CACHEDIR.TAG",
+        "samebits/README.md",
+        "samebits/tests/test_grid.py",
+        "samebits/grid.py",
+    ]
+    assert run("dvc", "check-ignore", *files, cwd=ROOT).splitlines() == files[:3]

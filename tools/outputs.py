@@ -9,6 +9,8 @@ from pathlib import Path
 from tools import repository
 
 import yaml
+from dvc.fs import LocalFileSystem
+from dvc.ignore import DvcIgnoreFilter
 from dvc.repo import Repo
 from PIL import Image
 
@@ -22,24 +24,24 @@ def recorded(lock: str) -> dict[str, str]:
 
 
 def found(paths: Iterable[str], root: Path) -> dict[str, str]:
-    """The MD5 of those outputs that are under `root`, read from the files and not from DVC's memory of them."""
-    return {path: hash_of(root / path) for path in paths if (root / path).exists()}
+    """The MD5 of those files and folders that are under `root`, read from them and not from DVC's memory of them."""
+    files = DvcIgnoreFilter(LocalFileSystem(), str(root.absolute()))
+    there = {path: root.absolute() / path for path in paths if (root / path).exists()}
+    return {
+        path: f"{md5_of(listing(place, files))}.dir" if place.is_dir() else hash_of(place)
+        for path, place in there.items()
+    }
 
 
-def hash_of(path: Path) -> str:
-    """The MD5 of a file; of a folder that of DVC's list of its files, with the suffix .dir."""
-    return f"{md5_of(listing(path))}.dir" if path.is_dir() else md5_of(path.read_bytes())
+def hash_of(file: Path) -> str:
+    """The MD5 of a file."""
+    return md5_of(file.read_bytes())
 
 
-def listing(folder: Path) -> bytes:
-    """DVC's list of the files in a folder, as its cache has it."""
-    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if is_counted(file))
+def listing(folder: Path, files: DvcIgnoreFilter) -> bytes:
+    """DVC's list of the files in a folder, as its cache has it: all but what .dvcignore names."""
+    names = sorted(Path(file).relative_to(folder).as_posix() for file in files.find(LocalFileSystem(), str(folder)))
     return json.dumps([{"md5": hash_of(folder / name), "relpath": name} for name in names]).encode()
-
-
-def is_counted(path: Path) -> bool:
-    """Whether DVC counts a path in a folder: not what .dvcignore names, files that a kill left half written."""
-    return path.is_file() and path.suffix != ".partial"
 
 
 def listed(content: bytes) -> dict[str, str]:

@@ -147,10 +147,35 @@ def test_every_word_can_be_read_in_the_light_and_in_the_dark(digits, views, tmp_
 
 @pytest.mark.slow
 @needs_chromium
-def test_a_picture_links_to_itself_and_a_phone_scrolls_to_what_is_written_in_it(views):
-    for picture in (*views[0]["pictures"], *views[1]["pictures"]):
-        assert picture["link"].endswith(picture["src"])
-    assert all(picture["scale"] > 0.6 for picture in views[1]["pictures"])  # 16.7 pixels high in its full size
+def test_a_picture_fits_links_to_itself_and_opens_in_its_full_size(views):
+    for view in views:
+        assert all(picture["link"].endswith(picture["src"]) and picture["beyond"] < 0 for picture in view["pictures"])
+        assert view["enlarged"] >= 1
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_no_column_is_half_empty(views):
+    assert min(view["filled"] for view in views) > 0.9
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_a_screen_reader_is_told_the_numbers_of_every_chart(digits, compared):
+    test = json.loads((digits / "metrics/test.json").read_text())
+    first, *_, last = pandas.read_csv(digits / "plots/loss.csv").itertuples()
+    for spoken in (view["spoken"] for view in compared):
+        assert f" slow: {test['correct']} of {test['total']} test images correct;" in spoken["Confusion_matrix"]
+        assert (
+            f" slow: training loss from {first.train_loss:#.3g} in epoch 1 to {last.train_loss:#.3g} in"
+            in spoken["Training_loss"]
+        )
+        assert (
+            spoken["Calibration"].count(" slow: fraction correct ")
+            == spoken["Scores_of_each_class"].count(" slow: class 0: ")
+            == 1
+        )
+        assert all(" fast: " in sentence for sentence in spoken.values())
 
 
 @pytest.mark.slow
@@ -244,6 +269,19 @@ def test_the_loss_can_be_read_off_at_both_ends_of_its_axis_and_of_its_line():
     assert [text.get_text() for text in axes.texts] == ["1.38", "0.207"]
     assert words[:3] == ["1", "2", "3"]
     assert words[words.index("epoch") + 1 :][: len(labels) + 3] == [*labels, "loss", "1.38", "0.207"]
+
+
+def test_the_first_and_the_last_loss_of_each_revision_are_labelled():
+    losses = {"workspace": [1.38, 0.5, 0.207], "HEAD": [1.73, 0.4, 0.3]}
+    rows = [
+        {"epoch": str(epoch), "train_loss": str(loss), "rev": rev}
+        for rev, own in losses.items()
+        for epoch, loss in enumerate(own, 9)  # as text, "9" would come after "11"
+    ]
+    columns = [{"filename": "loss.csv", "field": "train_loss"}]
+    svg = drawn("loss", rows, x="epoch", y="train_loss", anchors_y_definitions=columns)
+    labels = re.findall(r'aria-roledescription="text mark"[^>]*>([\d.]+)<', svg)
+    assert sorted(labels) == ["0.207", "0.3", "1.38", "1.73"]
 
 
 @pytest.mark.slow

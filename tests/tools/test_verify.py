@@ -73,6 +73,8 @@ def project(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_hashes_are_those_of_dvc(project: Path) -> None:
     recorded = outputs.recorded(Path("dvc.lock").read_text())
     assert recorded["raw"].endswith(".dir")
+    Path(".dvcignore").write_text("*.md\n")
+    Path("raw/notes.md").touch()
     assert outputs.found(recorded, project) == recorded
 
 
