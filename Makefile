@@ -75,8 +75,9 @@ s3: $(READY)  # what results in an S3 bucket need, and the server of their test
 compare: $(READY)  # McNemar's test of two commits or experiments: make compare A=main B=exp-name
 	python -m tools.compare "$$A" "$$B"
 
-bench: bench/.venv/ready  # the project against six others, about ten minutes: bench/results.md
+bench: bench/.venv/ready  # about a quarter of an hour: the project against six others, and exact against native networks
 	bench/.venv/bin/python -m bench.run
+	bench/.venv/bin/python -m bench.networks
 
 bench/.venv/ready: bench/requirements.txt
 	rm -rf bench/.venv

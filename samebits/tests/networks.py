@@ -16,12 +16,12 @@ SIZE = 32  # pixels of an image's side, for torchvision's networks
 
 
 class Examples(nn.Module):
-    """Of the form of PyTorch's examples/mnist, with fewer channels."""
+    """Of the form of PyTorch's examples/mnist, which has 32 and 64 channels and 128 hidden units."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 4, second: int = 8, hidden: int = 16) -> None:
         super().__init__()
-        self.first, self.second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 8, 3)
-        self.hidden, self.output = nn.Linear(1152, 16), nn.Linear(16, 10)
+        self.first, self.second = nn.Conv2d(1, first, 3), nn.Conv2d(first, second, 3)
+        self.hidden, self.output = nn.Linear(144 * second, hidden), nn.Linear(hidden, 10)
         self.quarter_off, self.half_off = nn.Dropout(0.25), nn.Dropout(0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -31,33 +31,41 @@ class Examples(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Of nanoGPT's form: embeddings, a block with causal attention, the weights of the first and last layer tied."""
+    """Of nanoGPT's form: embeddings, blocks with causal attention, the weights of the first and last layer tied."""
 
-    def __init__(self, tokens: int = 17, length: int = 8, width: int = 16, heads: int = 2) -> None:
+    def __init__(self, tokens: int = 17, length: int = 8, width: int = 16, heads: int = 2, blocks: int = 1) -> None:
         super().__init__()
         self.heads = heads
         self.token, self.place = nn.Embedding(tokens, width), nn.Embedding(length, width)
-        self.before, self.between, self.after = (nn.LayerNorm(width) for _ in range(3))
-        self.attention, self.projection = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.before, self.between = (nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks)) for _ in range(2))
+        self.after = nn.LayerNorm(width)
+        self.attention = nn.ModuleList(nn.Linear(width, 3 * width, bias=False) for _ in range(blocks))
+        self.projection = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        self.up = nn.ModuleList(nn.Linear(width, 4 * width) for _ in range(blocks))
+        self.down = nn.ModuleList(nn.Linear(4 * width, width) for _ in range(blocks))
         self.head = nn.Linear(width, tokens, bias=False)
         self.token.weight = self.head.weight
 
     def forward(self, index: torch.Tensor) -> torch.Tensor:
-        images, length = index.size()
-        x = functional.dropout(self.token(index) + self.place(torch.arange(length)), 0.1, self.training)
-        parts = self.attention(self.before(x)).split(x.shape[-1], dim=2)
-        q, k, v = (part.view(images, length, self.heads, -1).transpose(1, 2) for part in parts)
-        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.projection(y.transpose(1, 2).contiguous().view(images, length, -1))
-        x = x + self.down(functional.gelu(self.up(self.between(x))))
+        x = self.token(index) + self.place(torch.arange(index.shape[1]))
+        x = functional.dropout(x, 0.1, self.training)
+        for block in range(len(self.before)):
+            x = x + self.attend(self.before[block](x), block)
+            x = x + self.down[block](functional.gelu(self.up[block](self.between[block](x))))
         return self.head(self.after(x))
 
+    def attend(self, x: torch.Tensor, block: int) -> torch.Tensor:
+        parts = self.attention[block](x).split(x.shape[-1], dim=2)
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.projection[block](y.transpose(1, 2).contiguous().view(x.shape))
 
-def convolutional() -> nn.Module:
-    """Of the form of RepDL's network for MNIST."""
-    layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3, 2), nn.BatchNorm2d(6), nn.ReLU()]
-    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(216, 10))
+
+def convolutional(first: int = 4, second: int = 6) -> nn.Module:
+    """Of the form of RepDL's network for MNIST, which has 32 and 64 channels."""
+    layers = [nn.Conv2d(1, first, 3), nn.BatchNorm2d(first), nn.ReLU()]
+    layers += [nn.Conv2d(first, second, 3, 2), nn.BatchNorm2d(second), nn.ReLU()]
+    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36 * second, 10))
 
 
 def torchvision(name: str) -> nn.Module:
@@ -69,10 +77,10 @@ def torchvision(name: str) -> nn.Module:
     return getattr(models, name)(num_classes=10)
 
 
-def network_of(name: str) -> nn.Module:
+def network_of(name: str, **sizes: int) -> nn.Module:
     """The network of that name, with exact initial weights."""
     own = {"examples": Examples, "transformer": Transformer, "convolutional": convolutional}
-    network = own[name]() if name in own else torchvision(name)
+    network = own[name](**sizes) if name in own else torchvision(name)
     draw = torch.Generator().manual_seed(5)
     loose = ("class_token", "encoder.pos_embedding")  # of torchvision's vit
     values = {key: samebits.normal(p.shape, 0.02, draw) for key, p in network.named_parameters() if key in loose}
@@ -100,6 +108,13 @@ def batch(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(shape, generator=draw), torch.tensor([3, 1, 4, 1, 5])
 
 
+def loss_of(name: str, network: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean over all images, or all places of all texts, in nats."""
+    logits = network(x).flatten(0, -2)
+    of_logs = name == "examples"
+    return functional.nll_loss(logits, labels) if of_logs else functional.cross_entropy(logits, labels.flatten())
+
+
 def train(name: str, arithmetic: Any, steps: int) -> tuple[list[float], str]:
     """The losses, and the hash of all parameters, buffers and what the network then says of the same inputs."""
     network, (x, labels) = network_of(name), batch(name)
@@ -109,10 +124,7 @@ def train(name: str, arithmetic: Any, steps: int) -> tuple[list[float], str]:
     torch.manual_seed(3)
     with arithmetic:
         for _ in range(steps):
-            own, wanted = workers.share(x), workers.share(labels)
-            logits = network(own).flatten(0, -2)
-            nll = name == "examples"
-            loss = functional.nll_loss(logits, wanted) if nll else functional.cross_entropy(logits, wanted.flatten())
+            loss = loss_of(name, network, workers.share(x), workers.share(labels))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
