@@ -25,10 +25,9 @@ def recorded(lock: str) -> dict[str, str]:
 
 def found(paths: Iterable[str], root: Path) -> dict[str, str]:
     """The MD5 of those files and folders that are under `root`, read from them and not from DVC's memory of them."""
-    files = DvcIgnoreFilter(LocalFileSystem(), str(root.absolute()))
     there = {path: root.absolute() / path for path in paths if (root / path).exists()}
     return {
-        path: f"{md5_of(listing(place, files))}.dir" if place.is_dir() else hash_of(place)
+        path: f"{md5_of(listing(place, root))}.dir" if place.is_dir() else hash_of(place)
         for path, place in there.items()
     }
 
@@ -38,8 +37,9 @@ def hash_of(file: Path) -> str:
     return md5_of(file.read_bytes())
 
 
-def listing(folder: Path, files: DvcIgnoreFilter) -> bytes:
-    """DVC's list of the files in a folder, as its cache has it: all but what .dvcignore names."""
+def listing(folder: Path, root: Path) -> bytes:
+    """DVC's list of the files in a folder, as its cache has it: all but what .dvcignore of the `root` names."""
+    files = DvcIgnoreFilter(LocalFileSystem(), str(root.absolute()))
     names = sorted(Path(file).relative_to(folder).as_posix() for file in files.find(LocalFileSystem(), str(folder)))
     return json.dumps([{"md5": hash_of(folder / name), "relpath": name} for name in names]).encode()
 
@@ -110,7 +110,7 @@ def difference(path: Path, md5: str | None) -> str:
         return f"its MD5 should be {md5}, is {here}"
     if not path.is_dir():
         return first_difference(before, path.read_bytes())
-    expected, found = listed(before), listed(listing(path))
+    expected, found = listed(before), listed(listing(path.absolute(), Path()))
     name = next(name for name in sorted(expected | found) if expected.get(name) != found.get(name))
     return f"{name}: {difference(path / name, expected.get(name))}"
 
