@@ -25,22 +25,18 @@ def recorded(lock: str) -> dict[str, str]:
 
 def found(paths: Iterable[str], root: Path) -> dict[str, str]:
     """The MD5 of those files and folders that are under `root`, read from them and not from DVC's memory of them."""
-    there = {path: root.absolute() / path for path in paths if (root / path).exists()}
-    return {
-        path: f"{md5_of(listing(place, root))}.dir" if place.is_dir() else hash_of(place)
-        for path, place in there.items()
-    }
+    return {path: hash_of(root / path, root) for path in paths if (root / path).exists()}
 
 
-def hash_of(file: Path) -> str:
-    """The MD5 of a file."""
-    return md5_of(file.read_bytes())
+def hash_of(path: Path, root: Path = Path()) -> str:
+    """The MD5 of a file; of a folder of the project in `root` that of DVC's list of its files, with the suffix .dir."""
+    return f"{md5_of(listing(path, root))}.dir" if path.is_dir() else md5_of(path.read_bytes())
 
 
-def listing(folder: Path, root: Path) -> bytes:
+def listing(folder: Path, root: Path = Path()) -> bytes:
     """DVC's list of the files in a folder, as its cache has it: all but what .dvcignore of the `root` names."""
-    files = DvcIgnoreFilter(LocalFileSystem(), str(root.absolute()))
-    names = sorted(Path(file).relative_to(folder).as_posix() for file in files.find(LocalFileSystem(), str(folder)))
+    files = DvcIgnoreFilter(LocalFileSystem(), str(root.absolute())).find(LocalFileSystem(), str(folder.absolute()))
+    names = sorted(Path(file).relative_to(folder.absolute()).as_posix() for file in files)
     return json.dumps([{"md5": hash_of(folder / name), "relpath": name} for name in names]).encode()
 
 
@@ -110,7 +106,7 @@ def difference(path: Path, md5: str | None) -> str:
         return f"its MD5 should be {md5}, is {here}"
     if not path.is_dir():
         return first_difference(before, path.read_bytes())
-    expected, found = listed(before), listed(listing(path.absolute(), Path()))
+    expected, found = listed(before), listed(listing(path))
     name = next(name for name in sorted(expected | found) if expected.get(name) != found.get(name))
     return f"{name}: {difference(path / name, expected.get(name))}"
 
