@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.project import ROOT, STAGES
+from tools import outputs
 
 import pytest
 
@@ -33,6 +34,8 @@ def test_the_result_is_that_of_the_last_commit() -> None:
         f"{built['parameters']:,} parameters"
     )
     assert result in README, f"README.md: the last commit's result is {result}"
+    outs = len(outputs.recorded((ROOT / "dvc.lock").read_text(encoding="utf-8")))
+    assert f"verify: all {outs} outputs, " in README, f"README.md: `make verify` prints all {outs} outputs"
 
 
 def test_every_target_they_name_is_in_the_makefile() -> None:
