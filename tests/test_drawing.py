@@ -8,9 +8,10 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 
 from stages import draw as stage
-from stages.lib import checkpoint, data, model, params, tensors
+from stages.lib import checkpoint, data, doubt, model, params, tensors
 from stages.lib.drawing import chain
 from tests.browser import Browser, needs_chromium
+from tests.shapes import AFTERWARDS, CHOSEN, OTHERS
 from tools import photo
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 EXACT = samebits.exact()
+TYPICAL = doubt.Outlines(np.zeros((1, 196), np.uint8), np.zeros(1, np.int64))
 # The strokes of a digit, in fractions of the paper
 THREE = [[(0.3, 0.2), (0.45, 0.15), (0.6, 0.2), (0.65, 0.3), (0.55, 0.45), (0.42, 0.48), (0.56, 0.5), (0.68, 0.6),
           (0.65, 0.75), (0.5, 0.85), (0.3, 0.8)]]  # fmt: skip
@@ -69,6 +71,11 @@ def network(small: Path) -> nn.Module:
 def test_images(small: Path) -> tensors.Tensors:
     with chdir(small):
         return tensors.to_tensors(data.load_test("digits"))
+
+
+def typical(folder: Path) -> doubt.Outlines:
+    with chdir(folder):
+        return doubt.learned(data.load_train("digits"))
 
 
 def odd_images() -> torch.Tensor:
@@ -136,10 +143,12 @@ def ink(browser: Browser) -> np.ndarray:
 
 
 def press(browser: Browser, key: str) -> None:
-    codes = {"Tab": 9, "Enter": 13}
-    for kind in ("rawKeyDown", *(["char"] if key == "Enter" else []), "keyUp"):
-        text = {"text": "\r"} if key == "Enter" else {}
-        browser.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], **text)
+    """A key, after `Ctrl+` or not."""
+    codes = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "z": 90}
+    name = key.removeprefix("Ctrl+")
+    event = {"key": name, "code": name, "windowsVirtualKeyCode": codes[name], "modifiers": 2 * (name != key)}
+    for kind in ("rawKeyDown", *(["char"] if name == "Enter" else []), "keyUp"):
+        browser.call("Input.dispatchKeyEvent", type=kind, **event, **({"text": "\r"} if name == "Enter" else {}))
 
 
 @needs_chromium
@@ -186,7 +195,7 @@ def test_a_weight_changed_in_its_last_bit_gives_other_probabilities(
     place = divmod(int((changed * seen).argmax()), linear.in_features)
     linear.weight.data[place] = other[place]
     try:
-        open_page(browser, tmp_path, stage.page(network, test_images, EXACT))
+        open_page(browser, tmp_path, stage.page(network, test_images, TYPICAL, EXACT))
         found = computed(browser, test_images.images)
         assert found == expected(network, test_images.images)
     finally:
@@ -202,7 +211,7 @@ def test_images_of_any_kind_get_the_probabilities_of_pytorch(
 ) -> None:
     network = model.empty(name, hidden_units)
     model.initialize(network, torch.Generator().manual_seed(2))
-    open_page(browser, tmp_path, stage.page(network, test_images, EXACT))
+    open_page(browser, tmp_path, stage.page(network, test_images, TYPICAL, EXACT))
     assert computed(browser, odd_images()) == expected(network, odd_images())
     assert browser.value("document.querySelectorAll('#units canvas').length") == min(hidden_units, 100)
 
@@ -217,7 +226,7 @@ def test_large_weights_and_several_hidden_layers_get_the_probabilities_of_pytorc
     model.initialize(network, torch.Generator().manual_seed(3))
     network[0].weight.data *= 300  # both ends of the sigmoid
     network[4].weight.data *= 100
-    open_page(browser, tmp_path, stage.page(network, test_images, EXACT))
+    open_page(browser, tmp_path, stage.page(network, test_images, TYPICAL, EXACT))
     found = computed(browser, odd_images())
     assert found == expected(network, odd_images())
     assert min(map(min, found)) < 1e-30
@@ -227,7 +236,7 @@ def test_large_weights_and_several_hidden_layers_get_the_probabilities_of_pytorc
 def test_what_math_exp_leaves_open_is_settled_with_integers(
     browser: Browser, network: nn.Module, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
-    text = stage.page(network, test_images, EXACT)
+    text = stage.page(network, test_images, TYPICAL, EXACT)
     assert text.count("const ERROR = 2 ** -44") == 1
     open_page(browser, tmp_path, text.replace("const ERROR = 2 ** -44", "const ERROR = 2 ** -1"))
     images = odd_images()[:4]
@@ -259,7 +268,7 @@ def test_a_drawing_is_seen_as_make_predict_sees_it(
     (probabilities,) = expected(network, pixels.reshape(1, 28, 28))
     assert shown(browser) == probabilities
     best = max(probabilities)
-    assert sentence.startswith(f"Most likely {probabilities.index(best)} ({100 * best:.1f} %)")
+    assert sentence.startswith(f"Most likely {probabilities.index(best)} ({100 * best:.1f}\u00a0%)")
     assert browser.value("document.documentElement.scrollWidth") == width
     assert browser.value("scrollY") == 0
 
@@ -280,7 +289,7 @@ def test_ink_is_averaged_as_pillow_does(seed: int, browser: Browser, small: Path
 @pytest.mark.parametrize(
     ("strokes", "doubt"),
     [
-        (ELEVEN, "50.0 % of the ink lies apart from the rest: draw one digit only"),
+        (ELEVEN, "50.0\u00a0% of the ink lies apart from the rest: draw one digit only"),
         ([[(0.5, 0.3), (0.5, 0.99)]], "the ink touches the edge: is it cut off?"),
         ([[(0.2, 0.5), (0.8, 0.5)]], "it is wider than digits are"),
     ],
@@ -323,20 +332,172 @@ def test_the_keyboard_loads_test_images_and_clears(
     browser: Browser, small: Path, network: nn.Module, test_images: tensors.Tensors
 ) -> None:
     browser.open(small / "plots/draw.html")
-    for _ in range(2):
+    for _ in range(4):  # the paper, to clear, to undo
         press(browser, "Tab")
     for label in range(3):
         press(browser, "Enter")
         index = test_images.labels.tolist().index(label)
-        assert said(browser).endswith(f": test image {index}, which is a {label}.")
-        assert shown(browser) == expected(network, test_images.images[index : index + 1])[0]
-    browser.call(
-        "Input.dispatchKeyEvent", type="rawKeyDown", key="Tab", code="Tab", windowsVirtualKeyCode=9, modifiers=8
-    )
-    assert browser.value("document.activeElement.id") == "clear"
+        (probabilities,) = expected(network, test_images.images[index : index + 1])
+        best = probabilities.index(max(probabilities))
+        says = f"the network says {best} ({100 * max(probabilities):.1f}\u00a0%)"
+        verdict = "right" if best == label else "wrong"
+        assert said(browser) == f"Test image {index}, a {label}: {says} and is {verdict}."
+        assert shown(browser) == probabilities
+        row = browser.value("document.getElementById('row').textContent")
+        assert row in (small / "plots/predictions.csv").read_text().splitlines()
+    browser.value("document.getElementById('clear').focus()")
     press(browser, "Enter")
     assert said(browser) == "Nothing is drawn yet."
     assert browser.value("said.role") == "status"
+
+
+@needs_chromium
+def test_the_keyboard_draws_and_takes_back(browser: Browser, small: Path) -> None:
+    browser.open(small / "plots/draw.html")
+    press(browser, "Tab")
+    assert browser.value("document.activeElement.id") == "paper"
+    for key in ("ArrowUp", "ArrowUp", " ", "ArrowDown", "ArrowDown", "ArrowRight", " ", "ArrowLeft"):
+        press(browser, key)
+    rows, columns = np.nonzero(ink(browser))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (240 - 26, 280 + 26, 280 - 26, 300 + 26)
+    assert said(browser).startswith("Too small to tell") or said(browser).startswith("Most likely")
+    press(browser, "Ctrl+z")
+    assert said(browser) == "Nothing is drawn yet."
+
+
+@needs_chromium
+def test_undo_takes_back_a_stroke_then_another_and_a_clearing(browser: Browser, small: Path) -> None:
+    browser.open(small / "plots/draw.html")
+    undo = "document.getElementById('undo').click()"
+    draw(browser, ELEVEN[:1])
+    one = ink(browser)
+    draw(browser, ELEVEN[1:])
+    two = ink(browser)
+    browser.value("document.getElementById('clear').click()")
+    for expected_ink in (two, one, np.zeros_like(one), np.zeros_like(one)):
+        browser.value(undo)
+        assert np.array_equal(ink(browser), expected_ink)
+    draw(browser, ELEVEN[:1])
+    browser.value("document.getElementById('next').click()")
+    press(browser, "Ctrl+z")
+    assert np.array_equal(ink(browser), one)
+    assert said(browser).startswith("Most likely")
+
+
+@needs_chromium
+@pytest.mark.parametrize(("width", "height"), [(320, 480), (390, 844), (568, 320), (640, 360), (640, 400), (1280, 800)])
+def test_paper_answer_and_room_to_scroll_are_in_the_window_and_nothing_moves(
+    width: int, height: int, browser: Browser, small: Path
+) -> None:
+    browser.open(small / "plots/draw.html", width)
+    browser.call(
+        "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 700
+    )
+    places = """['paper', 'clear', 'undo', 'next', 'said', 'classes'].map((id) => {
+        const { left, top, right, bottom } = document.getElementById(id).getBoundingClientRect();
+        return [left, top, right, bottom].map(Math.round); })"""
+    before = browser.value(places)
+    assert all(bottom <= height and right <= width for _, _, right, bottom in before[:5])
+    assert before[0][2] <= width - 48
+    assert before[0][2] - before[0][0] >= 200
+    for strokes in (ELEVEN, [[(0.5, 0.3), (0.5, 0.99)]], [[(0.5, 0.5), (0.51, 0.5)]], THREE):
+        draw(browser, strokes)
+        assert browser.value(places) == before
+        browser.value("document.getElementById('next').click()")
+        assert browser.value(places) == before
+        browser.value("document.getElementById('clear').click()")
+    assert browser.value("document.documentElement.scrollWidth") == width
+
+
+@needs_chromium
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_paper_s_border_is_seen(dark: bool, browser: Browser, small: Path) -> None:
+    browser.open(small / "plots/draw.html", dark=dark)
+    colors = browser.value("[getComputedStyle(paper).borderColor, getComputedStyle(document.body).backgroundColor]")
+
+    def luminance(color: str) -> float:  # of https://www.w3.org/TR/WCAG21/#dfn-relative-luminance
+        shares = [int(value) / 255 for value in color.removeprefix("rgb(").removesuffix(")").split(",")]
+        linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted(map(luminance, colors))
+    assert (high + 0.05) / (low + 0.05) >= 3
+
+
+@needs_chromium
+def test_bars_stay_in_forced_colours_and_in_print(browser: Browser, small: Path) -> None:
+    browser.open(small / "plots/draw.html")
+    bar = "(({ backgroundColor, printColorAdjust }) => [backgroundColor, printColorAdjust])"
+    bar += "(getComputedStyle(document.querySelector('td i')))"
+    browser.call("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
+    color, adjust = browser.value(bar)
+    assert color == browser.value("getComputedStyle(document.body).color")
+    assert adjust == "exact"
+    assert color != browser.value("getComputedStyle(document.body).backgroundColor")
+
+
+@needs_chromium
+def test_a_stroke_that_starts_outside_selects_no_text(browser: Browser, small: Path) -> None:
+    browser.open(small / "plots/draw.html")
+    left, top = browser.value("(({ left, top }) => [left, top])(paper.getBoundingClientRect())")
+    down = {"button": "left", "clickCount": 1}
+    browser.call("Input.dispatchMouseEvent", type="mousePressed", x=left - 40, y=5, **down)
+    for step in (20, 200, 500):
+        browser.call(
+            "Input.dispatchMouseEvent", type="mouseMoved", x=left + step, y=top + step, button="left", buttons=1
+        )
+    browser.call("Input.dispatchMouseEvent", type="mouseReleased", x=left + 500, y=top + 500, **down)
+    assert browser.value("getSelection().toString()") == ""
+
+
+@needs_chromium
+def test_without_javascript_it_says_so(browser: Browser, small: Path) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(small / "plots/draw.html")
+        text = browser.value("document.body.innerText")
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert "This page computes the network with JavaScript, which is switched off" in text
+    assert "Clear" not in text
+
+
+@needs_chromium
+def test_it_doubts_what_doubt_py_doubts(browser: Browser, small: Path, test_images: tensors.Tensors) -> None:
+    browser.open(small / "plots/draw.html")
+    lying = test_images.images.rot90(1, (1, 2))
+    images = torch.cat([odd_images(), test_images.images, lying]).contiguous()
+    found = browser.value(
+        f"""(() => {{
+            const all = bytes("{chain.encoded(images.numpy())}");
+            const image = (_, i) => unlike(all.subarray(784 * i, 784 * (i + 1)));
+            return Array.from({{ length: {len(images)} }}, image);
+        }})()"""
+    )
+    assert found == doubt.unlike(images.numpy(), typical(small)).tolist()
+    assert 0 < sum(found) < len(found)
+    alarms = int(doubt.unlike(test_images.images.numpy(), typical(small)).sum())
+    assert f"a false alarm for {alarms} of the 297 test images" in browser.value("document.body.innerText")
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_of_letters_and_shapes_most_get_a_doubt(browser: Browser, trained: Path) -> None:
+    browser.open(trained / "plots/draw.html")
+
+    def passed(shapes: dict[str, list]) -> list[str]:
+        sentences = {}
+        for name, strokes in shapes.items():
+            sentences[name] = draw(browser, strokes)
+            browser.value("document.getElementById('clear').click()")
+        return [name for name, sentence in sentences.items() if ", but " not in sentence]
+
+    assert passed(CHOSEN) == ["B"]
+    assert passed(OTHERS) == ["at", "flower", "man", "crossed circle"]
+    assert passed(AFTERWARDS) == ["f", "spoon"]
+    assert passed({"0": ZERO, "1": ONE, "3": THREE}) == ["0", "1", "3"]
+    total = len(CHOSEN | OTHERS | AFTERWARDS)
+    assert f"{total - 7} of {total} letters and shapes got a doubt" in browser.value("document.body.innerText")
 
 
 class Residual(nn.Module):
@@ -413,7 +574,7 @@ def test_any_chain_of_its_layers_gets_the_probabilities_of_pytorch(
     samebits.initialize(network, torch.Generator().manual_seed(4))
     few = tensors.Tensors(test_images.images[:40], test_images.labels[:40])
     images = torch.cat([odd_images(), few.images])
-    open_page(browser, tmp_path, stage.page(network, few, EXACT))
+    open_page(browser, tmp_path, stage.page(network, few, TYPICAL, EXACT))
     assert computed(browser, images) == expected(network, images)
 
 
@@ -421,7 +582,7 @@ def test_any_chain_of_its_layers_gets_the_probabilities_of_pytorch(
 def test_a_convolutional_network_follows_the_pen(
     browser: Browser, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
-    text = stage.page(CHAINS["convolutional"](), test_images, EXACT)
+    text = stage.page(CHAINS["convolutional"](), test_images, TYPICAL, EXACT)
     assert len(text.encode()) < 200_000
     open_page(browser, tmp_path, text)
     draw(browser, THREE)
@@ -457,7 +618,7 @@ def test_of_a_network_that_it_can_not_compute_it_says_why(
     reason: str, browser: Browser, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
     few = tensors.Tensors(test_images.images[:50], test_images.labels[:50])
-    open_page(browser, tmp_path, stage.page(REFUSED[reason](), few, EXACT))
+    open_page(browser, tmp_path, stage.page(REFUSED[reason](), few, TYPICAL, EXACT))
     assert "There is nothing to draw on here" in browser.value("document.body.innerText")
     assert f"and the trained network has {reason}" in browser.value("document.body.innerText")
     assert browser.value("paper.checkVisibility()") is False
@@ -466,11 +627,11 @@ def test_of_a_network_that_it_can_not_compute_it_says_why(
 def test_natively_trained_networks_are_drawn_on_too(
     small: Path, network: nn.Module, test_images: tensors.Tensors, run_stages: Callable[..., None]
 ) -> None:
-    page = stage.page(network, test_images, samebits.native())
+    page = stage.page(network, test_images, typical(small), samebits.native())
     assert page == (small / "plots/draw.html").read_text(encoding="utf-8")
 
 
 def test_it_needs_no_other_file_and_is_small(test_images: tensors.Tensors) -> None:
-    text = stage.page(model.empty("sequential", 20), test_images, EXACT)
+    text = stage.page(model.empty("sequential", 20), test_images, TYPICAL, EXACT)
     assert len(text.encode()) < 600_000
-    assert not any(word in text for word in ("http:", "https:", "src=", "href=", "import(", "fetch("))
+    assert not any(word in text for word in ("http:", "https:", "src=", "import(", "fetch("))
