@@ -1,12 +1,12 @@
 """What the trained network says of your own picture of a digit.
 
-Reads the picture and models/checkpoint.safetensors; prints the ten probabilities and writes seen.png: what the
-network saw.
+Reads the picture, models/checkpoint.safetensors and the training images of data/raw; prints the ten probabilities and
+writes seen.png: what the network saw.
 """
 
 import sys
 
-from stages.lib import checkpoint, model, numerics, params, plot
+from stages.lib import checkpoint, data, doubt, model, numerics, params, plot
 from stages.lib.errors import PipelineError
 from tools import photo
 
@@ -30,12 +30,14 @@ def probabilities(image: np.ndarray) -> torch.Tensor:
     return samebits.probabilities(logits)[0]
 
 
-def doubt(image: np.ndarray, values: torch.Tensor) -> str:
+def doubtful(image: np.ndarray, values: torch.Tensor, typical: doubt.Outlines) -> str:
     """Why an image (28, 28) in [0, 1], of whose classes the network gives the probabilities (10,), may be no digit."""
     if values.max() < SURE:
         return "the network is not sure"
     if image.mean() > FULLEST:
         return "there is more ink than in a digit"
+    if doubt.unlike(np.rint(image * 255).astype(np.uint8)[None], typical)[0]:  # as on the page to draw on
+        return "it looks like none of the digits that were learned"
     return ""
 
 
@@ -54,7 +56,8 @@ def main() -> None:
     values = probabilities(seen)
     print(bars(values))
     print(f"most likely {values.argmax()}; seen.png shows what the network saw")
-    doubts = " and ".join(filter(None, [apart, doubt(seen, values)]))
+    typical = doubt.learned(data.load_train(params.load().dataset))
+    doubts = " and ".join(filter(None, [apart, doubtful(seen, values, typical)]))
     if doubts:
         print(f"but this may not be one whole digit, as {doubts}: crop the picture to one digit with paper around it")
     plot.save(plot.titled_images([gray, seen], ["your picture", "what the network saw"], 2, 2.5), "seen.png")

@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from stages.lib import data
+from stages.lib import data, doubt
 from stages.lib.errors import PipelineError
 from tools import predict
 
@@ -20,12 +20,22 @@ def test_bars_are_as_long_as_the_probabilities() -> None:
     assert lines[0].startswith("0   50.0%")
 
 
+SQUARE = np.pad(np.ones((8, 8)), 10)
+
+
 @pytest.mark.parametrize(
-    ("ink", "largest", "expected"),
-    [(0.1, 0.51, ""), (0.1, 0.49, "the network is not sure"), (0.32, 0.9, "there is more ink than in a digit")],
+    ("image", "largest", "expected"),
+    [
+        (SQUARE, 0.51, ""),
+        (SQUARE, 0.49, "the network is not sure"),
+        (np.maximum(SQUARE, 0.32), 0.9, "there is more ink than in a digit"),
+        (np.eye(28), 0.9, "it looks like none of the digits that were learned"),
+    ],
 )
-def test_doubt(ink: float, largest: float, expected: str) -> None:
-    assert predict.doubt(np.full((28, 28), ink), torch.tensor([largest, 1 - largest - 0.1, 0.1])) == expected
+def test_doubt(image: np.ndarray, largest: float, expected: str) -> None:
+    learned = doubt.outlines(255 * SQUARE[None].astype(np.uint8))
+    typical, values = doubt.Outlines(learned, np.array([9])), torch.tensor([largest, 1 - largest - 0.1, 0.1])
+    assert predict.doubtful(image, values, typical) == expected
 
 
 @pytest.mark.slow
