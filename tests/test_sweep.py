@@ -71,7 +71,7 @@ def test_another_network_and_optimizer_are_what_the_sweep_compares(
 ) -> None:
     class Adam(train.Trainer):
         def __init__(self, network: nn.Module, settings: params.Training) -> None:
-            self.network = network
+            super().__init__(network, settings)
             self.optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, foreach=False)
 
     monkeypatch.setitem(model.MODELS, "sequential", relu)
