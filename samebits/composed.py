@@ -200,11 +200,12 @@ def logistic(x: Tensor, y: Tensor, pos_weight: Tensor | None = None) -> Tensor:
     return (1 - y) * x + (right if pos_weight is None else right * ((pos_weight - 1) * y + 1))
 
 
-def each(losses: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function that reduces such losses, one of each number."""
+def each(losses: Callable[..., Tensor], *, by_weight: bool = False) -> Callable[..., Tensor]:
+    """The function that reduces such losses, one of each number; `by_weight`: a mean is over the sum of the weights."""
 
     def compute(x: Tensor, y: Tensor, weight: Any = None, reduction: str = "mean", **options: Any) -> Tensor:
-        return reduced(scaled(losses(x, y, **options), weight), reduction)
+        divisor = weight.sum() if by_weight and weight is not None else None
+        return reduced(scaled(losses(x, y, **options), weight), reduction, divisor)
 
     return compute
 
@@ -328,7 +329,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NA
     "selu": lambda x: elu(x, 1.6732632423543772) * 1.0507009873554805,
     "logsigmoid": lambda x: -functional.softplus(-x, threshold=math.inf),
     "mish": lambda x: x * functional.softplus(x).tanh(),
-    "mse_loss": each(lambda x, y: (x - y) * (x - y)),
+    "mse_loss": each(lambda x, y: (x - y) * (x - y), by_weight=True),
     "l1_loss": each(lambda x, y: (x - y).abs()),
     "huber_loss": each(huber),
     "smooth_l1_loss": each(lambda x, y, beta=1.0: huber(x, y, beta) / beta if beta else (x - y).abs()),

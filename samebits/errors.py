@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 HERE, TORCH = str(Path(__file__).parent), str(Path(torch.__file__).parent)
 
@@ -27,6 +28,15 @@ def check_float32(function: str, *tensors: Any) -> None:
     for x in tensors:
         if isinstance(x, torch.Tensor) and x.dtype != torch.float32:
             raise refusal(function, f"it is of {str(x.dtype).removeprefix('torch.')}; only of float32 is it exact")
+
+
+def check_l1_loss(function: Any) -> None:
+    """Raise NotExactError for weights of l1_loss, which PyTorch 2.14 does not hand to modes like these."""
+    frame: Any = sys._getframe(1)
+    while frame and function is functional.l1_loss:
+        if frame.f_code is functional.l1_loss.__code__ and frame.f_locals.get("weight") is not None:
+            raise refusal("weights of l1_loss", "PyTorch does not hand them on; multiply by them")
+        frame = frame.f_back
 
 
 def caller() -> str:

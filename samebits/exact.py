@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from samebits import composed, functions, grid, losses, optimizers, products, sums, tables, workers
-from samebits.errors import refusal
+from samebits.errors import check_l1_loss, refusal
 from samebits.native import OF_ALL
 from samebits.sums import dims_of, needs_gradient
 from samebits.tables import Call, named
@@ -27,6 +27,13 @@ def bernoulli_(x: Tensor, p: float = 0.5, *, generator: Any = None) -> Tensor:
         return x.copy_(torch.rand(x.shape, generator=generator) < p)
     drawn = workers.draw(x, lambda n: torch.rand(n, *x.shape[1:], generator=generator))
     return workers.of_images(x.copy_(drawn < p))
+
+
+def arange(*numbers: Any, **options: Any) -> Tensor:
+    """Of whole numbers, also as floats; of others a library may multiply or add."""
+    if any(value % 1 for value in (*numbers, *(options.get(name, 0) for name in ("start", "end", "step")))):
+        raise refusal("arange", "only of whole numbers has it one right answer")
+    return torch.arange(*numbers, **options)
 
 
 def by_name(functions: dict[str, Call]) -> dict[Call, Call]:
@@ -54,6 +61,7 @@ PRIMITIVES: dict[str, Call] = {
     "square": lambda x: x * x,
     "reciprocal": lambda x: torch.ones_like(x) / x,
     "__rtruediv__ __rdiv__": lambda x, other: x.new_tensor(other) / x,
+    "arange": arange,
     "bernoulli_": bernoulli_,
     "sqrt_": lambda x: x.copy_(functions.of_one_number("sqrt")(x)),
     **{name: optimizers.METHODS[name] for name in ("addcmul", "addcmul_", "addcdiv", "addcdiv_", "lerp", "lerp_")},
@@ -93,6 +101,7 @@ class Exact(TorchFunctionMode):
         for name in ("size_average", "reduce", "out", "dtype"):
             if kwargs.pop(name, None) not in (None, torch.float32):
                 raise refusal(name_of(func), f"{name} is not covered")
+        check_l1_loss(func)
         options = {name: value for name, value in kwargs.items() if name not in ("inplace", "_stacklevel")}
         if func is functional.cross_entropy and (loss := losses.cross_entropy(*args, **options)) is not None:
             return loss

@@ -4,15 +4,20 @@ from typing import Any
 
 import torch
 from samebits import workers
-from samebits.errors import refusal
+from samebits.errors import check_l1_loss, refusal
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 OF_ALL = "with several workers, draw for the images of all: samebits.draw(images, lambda n: torch.rand(n))"
-DRAWS = "rand randn randint rand_like randn_like randint_like bernoulli randperm"
-RANDOM = {getattr(torch, name) for name in DRAWS.split()}
+DRAWS = (
+    "rand randn randint rand_like randn_like randint_like randperm normal normal_ uniform_ random_ exponential_ "
+    "bernoulli bernoulli_ alpha_dropout feature_alpha_dropout rrelu gumbel_softmax"
+)
+MODULES = torch, Tensor, functional
+RANDOM = {getattr(module, name) for name in DRAWS.split() for module in MODULES if hasattr(module, name)}
 DROPOUT = {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
+LABELED = {functional.cross_entropy, functional.nll_loss}  # whose mean is over the sum of the weights of the labels
 
 
 class native(TorchFunctionMode):  # noqa: N801
@@ -39,10 +44,13 @@ class native(TorchFunctionMode):  # noqa: N801
         if func in DROPOUT and kwargs.get("training", True):
             x, *rest = args
             return x * workers.draw(x, lambda n: func(x.new_ones(n, *x.shape[1:]), *rest, **kwargs))
+        if func in LABELED and kwargs.get("reduction", "mean") == "mean" and not args[1].is_floating_point():
+            return mean_of_labels(func, *args, **kwargs)
+        check_l1_loss(func)
         if func is functional.batch_norm and kwargs.get("training"):
             raise refusal("batch_norm", "each worker would normalize its own images; take exact(), or one worker")
-        if kwargs.get("reduction") == "sum":
-            raise refusal("a sum of losses", "only a mean can be taken over the images of all workers")
+        if kwargs.get("reduction") == "sum" or (func is functional.mse_loss and kwargs.get("weight") is not None):
+            raise refusal("such a loss", "of several workers only a mean over images can be taken")
         if func in (torch.autograd.backward, torch.autograd.grad):
             raise refusal(func.__name__, "only loss.backward() adds up the gradients of all workers")
         result = func(*args, **kwargs)
@@ -51,14 +59,23 @@ class native(TorchFunctionMode):  # noqa: N801
         return result
 
 
-def backward(loss: Tensor, **kwargs: Any) -> None:
+def mean_of_labels(loss: Any, logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
+    """This worker's part of the mean over the labels of all workers, for `backward` and workers.mean to add up."""
+    weight = kwargs.get("weight")
+    kept = labels[labels != kwargs.get("ignore_index", -100)]
+    (divisor,) = workers.total(torch.as_tensor(len(kept)) if weight is None else weight[kept].sum())
+    own = loss(logits, labels, **kwargs | {"reduction": "sum"})
+    return own / divisor.to(own) / (workers.part() or 1)
+
+
+def backward(loss: Tensor, *args: Any, **kwargs: Any) -> None:
     """Add the gradients of all workers' mean loss, as Tensor.backward adds those of a worker's own."""
     parameters, part = leaves(loss), workers.part()
     before = [parameter.grad for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None
     if part:
-        (loss * part).backward(**kwargs)
+        (loss * part).backward(*args, **kwargs)
     own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     for parameter, gradient, old in zip(parameters, workers.total(*own), before, strict=True):
         parameter.grad = gradient.to(parameter) if old is None else old.add_(gradient.to(parameter))

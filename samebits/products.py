@@ -96,9 +96,9 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         workers.check_same("matmul", b)
         return linear(a, b.t())
     shared = workers.is_of_images(a), workers.is_of_images(b)
+    if any(shared) and not all(shared):
+        raise refusal("matmul", "with several workers, of images and of weights that are no matrix")
     if a.shape[:-2] != b.shape[:-2]:
-        if any(shared) and not all(shared):
-            raise refusal("matmul", "with several workers, of images and of weights that are no matrix")
         shape = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         a, b = (expand(x, *shape, *x.shape[-2:]) for x in (a, b))
     longest = max(*a.shape[-2:], b.shape[-1])

@@ -73,8 +73,7 @@ DRAWS = named(
     "xavier_uniform_ xavier_normal_ orthogonal_"
 )
 OF_INTEGERS = named(
-    "cumsum prod bincount count_nonzero arange __floordiv__ __mod__ floor_divide remainder __rfloordiv__ __lshift__ "
-    "__rshift__"
+    "cumsum prod bincount count_nonzero __floordiv__ __mod__ floor_divide remainder __rfloordiv__ __lshift__ __rshift__"
 )
 BACKWARD = {torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad}
 PLAIN = (named(MOVE) | named(COMPARE) | {torch._C._set_grad_enabled}) - ELEMENTWISE

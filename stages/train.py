@@ -7,7 +7,7 @@ plots/loss.csv (epoch, train_loss, validation_loss, validation_accuracy). Worker
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from stages.lib import checkpoint, data, inputs, model, numerics, output, params, resume, tensors
 from stages.lib.errors import PipelineError
@@ -86,12 +86,12 @@ def diverged(loss: float, step: int, lr: float) -> PipelineError:
     )
 
 
-def fit(trainer: Trainer, images: Tensors, settings: Training, done: int = 0) -> Iterator[dict[str, float | None]]:
-    """Train for the epochs after the first `done`; gives the losses after each. The last images only validate."""
+def fit(trainer: Trainer, images: Tensors, settings: Training, epochs: range) -> Iterator[dict[str, float | None]]:
+    """Train for these epochs, from 1 on; gives the losses after each. The last images only validate."""
     n = settings.training_images(len(images.labels))
     training, validation = images.split(n)
     arithmetic = numerics.arithmetic(settings.numerics, settings.device)
-    for epoch in range(done + 1, settings.epochs + 1):
+    for epoch in epochs:
         if trainer.stopped:
             return
         order = tensors.shuffled(n, settings.seed, epoch).to(images.labels.device)
@@ -125,14 +125,14 @@ def trained(network: nn.Module, images: Tensors, settings: Training, contents: l
 
     contents: the files of images, labels and initial weights.
     """
-    recorded = resume.Recorded(settings)
-    trainer = Trainer(network, cast(Training, recorded))
+    recorded: Any = resume.Recorded(settings)
+    trainer = Trainer(network, recorded)
     facts = resume.facts(settings.training(), contents)
     workers.agree({**facts, "settings": settings.training()}, SAME)  # with the epochs
     key = resume.fingerprint(facts)
     history = resume.restore(key, settings.epochs, trainer)
     yield history
-    for row in fit(trainer, images, settings, len(history)):
+    for row in fit(trainer, images, recorded, range(len(history) + 1, settings.epochs + 1)):
         history.append(row)
         workers.agree({f"weights after epoch {len(history)}": resume.digest(trainer)}, OWN)
         resume.save(key, trainer, history, settings.epochs if "epochs" in recorded.names else None)

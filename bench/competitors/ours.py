@@ -24,6 +24,6 @@ model.initialize(network, torch.Generator().manual_seed(0))
 once = tensors.to_tensors(data.load_train("mnist"))
 images = Tensors(once.images.repeat(copies, 1, 1), once.labels.repeat(copies))
 clock = Clock()
-for row in train.fit(train.Trainer(network, settings), images, settings):
+for row in train.fit(train.Trainer(network, settings), images, settings, range(1, EPOCHS + 1)):
     clock.epoch(row["train_loss"])
 clock.report()

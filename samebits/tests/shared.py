@@ -1,5 +1,6 @@
-"""Operations on images that workers share: prints what each gives for all images, or that it is refused."""
+"""What workers make of images that they share: prints the results for all images, or that they are refused."""
 
+import sys
 from collections.abc import Callable
 
 import samebits
@@ -7,6 +8,7 @@ import torch
 from samebits import workers
 from torch.nn import functional
 
+WEIGHTS = torch.arange(1.0, 7) ** 2  # of classes
 # A worker that has only some of the images can do these as if it had all ...
 SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "mean of each feature": lambda x: x.mean(0),
@@ -19,6 +21,7 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "dropout": lambda x: functional.dropout(x, 0.5),
     "whole channels dropped": lambda x: functional.dropout2d(x.unflatten(1, (3, 2)).unsqueeze(-1), 0.5),
     "loss of labels": lambda x: functional.nll_loss(x.log_softmax(1), x.argmax(1)),
+    "loss by class": lambda x: functional.cross_entropy(x, x.argmax(1), WEIGHTS, label_smoothing=0.1),
 }
 # ... and these need all of them.
 REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -35,6 +38,26 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "each feature with each": lambda x: x.t() @ x,
     "drawn for its own": lambda x: x + torch.rand(x.shape),
 }
+# With PyTorch's own arithmetic: losses whose gradients are those of all images up to rounding ...
+LOSSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "squares": lambda x: functional.mse_loss(x, torch.ones_like(x)),
+    "labels": lambda x: functional.cross_entropy(x, x.argmax(1)),
+    "labels by class": lambda x: functional.cross_entropy(x, x.argmax(1), WEIGHTS, label_smoothing=0.1),
+    "labels of which some are ignored": lambda x: functional.nll_loss(x, x.argmax(1), ignore_index=2),
+    "one's own": lambda x: (x.abs() ** 1.5).mean(),
+    "dropout": lambda x: functional.dropout(x, 0.5).square().mean(),
+}
+# ... and what each worker would do in a way of its own.
+REFUSED_NATIVELY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "batch normalization": lambda x: functional.batch_norm(x, None, None, training=True).mean(),
+    "sum": lambda x: functional.mse_loss(x, torch.ones_like(x), reduction="sum"),
+    "mean by weights": lambda x: functional.mse_loss(x, torch.ones_like(x), weight=x.detach()),
+    "weights that PyTorch loses": lambda x: functional.l1_loss(x, torch.ones_like(x), weight=x.detach()),
+    "drawn for its own": lambda x: (x * torch.rand(x.shape)).mean(),
+    "chosen among its own": lambda x: x[torch.randperm(len(x))].mean(),
+    "dropped among its own": lambda x: functional.alpha_dropout(x, 0.5, training=True).mean(),
+    "gradient taken apart": lambda x: torch.autograd.grad((x * x).mean(), x, create_graph=True)[0].mean(),
+}
 
 
 def result(operation: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> str:
@@ -50,10 +73,26 @@ def result(operation: Callable[[torch.Tensor], torch.Tensor], images: torch.Tens
     return str(y.double().tolist())
 
 
+def gradient(loss: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> str:
+    """The mean loss, and its gradient by the weights of a layer that has seen the images, after a step before."""
+    torch.manual_seed(1)
+    weight = torch.eye(6).add_(0.1).requires_grad_()
+    try:
+        with samebits.native():
+            for _ in range(2):  # the second adds to the first
+                value = loss(workers.share(images) @ weight)
+                value.backward()
+    except samebits.NotExactError:
+        return "refused"
+    assert weight.grad is not None
+    return str([round(number, 4) for number in (workers.mean(value.item()), *weight.grad.flatten().tolist())])
+
+
 if __name__ == "__main__":
     x = torch.rand(7, 6, generator=torch.Generator().manual_seed(0))
+    compute, cases = (result, SHARED | REFUSED) if sys.argv[1] == "exact" else (gradient, LOSSES | REFUSED_NATIVELY)
     with workers.joined():
-        for name, operation in (SHARED | REFUSED).items():
-            found = result(operation, x)
+        for name, case in cases.items():
+            found = compute(case, x)
             if workers.rank() == 0:
                 print(f"{name}: {found}", flush=True)

@@ -93,6 +93,8 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a product that is scaled": lambda: trained(loss=lambda made: torch.addmm(X[:, :4], X, X[:5, :4], beta=0.3).sum()),
     "a matrix inverse": lambda: trained(loss=lambda made: torch.linalg.inv(made[0].weight[:, :4]).sum()),
     "a Fourier transform": lambda: trained(loss=lambda made: torch.fft.rfft(made(X)).abs().sum()),
+    "weights of l1_loss": lambda: trained(loss=lambda made: functional.l1_loss(made(X), X[:, :3], weight=X[:, :3])),
+    "numbers in steps of a tenth": lambda: trained(loss=lambda made: (made(X)[:, 0] * torch.arange(0, 0.6, 0.1)).sum()),
     "another norm": lambda: trained(loss=lambda made: made[0].weight.norm(p=3)),
 }  # fmt: skip
 

@@ -123,6 +123,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "cross_entropy of pictures": (lambda x: f.cross_entropy(x, torch.full((3, 7, 6), 2)), (X,)),
     "nll_loss": (lambda x: f.nll_loss(x, LABELS), (M,)),
     "mse_loss": (f.mse_loss, (M, P)),
+    "mse_loss by weights": (lambda x, y: f.mse_loss(x, y, weight=y * y), (M, P)),
     "l1_loss": (f.l1_loss, (M, P)),
     "smooth_l1_loss": (lambda x, y: f.smooth_l1_loss(x, y, beta=0.7), (M, P)),
     "huber_loss": (lambda x, y: f.huber_loss(x, y, delta=0.7), (M, P)),

@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from samebits.tests.shared import REFUSED, SHARED
+from samebits.tests.shared import LOSSES, REFUSED, REFUSED_NATIVELY, SHARED
 
 HERE = Path(__file__).parent
 NETWORKS = "examples", "transformer", "convolutional", "resnet18", "vit"
+Cases = dict[str, object]
 pytestmark = pytest.mark.slow
 
 
@@ -32,6 +33,11 @@ def test_workers_train_networks_as_one_does(workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [2, 3])  # of seven images
-def test_what_needs_the_images_of_all_gets_them_or_is_refused(workers: int) -> None:
-    refused = [f"{name}: refused" for name in REFUSED]
-    assert printed("shared.py", workers=workers) == printed("shared.py")[: len(SHARED)] + refused
+@pytest.mark.parametrize(
+    ("way", "possible", "refused"), [("exact", SHARED, REFUSED), ("native", LOSSES, REFUSED_NATIVELY)]
+)
+def test_what_needs_the_images_of_all_gets_them_or_is_refused(
+    way: str, possible: Cases, refused: Cases, workers: int
+) -> None:
+    alone = printed("shared.py", way)[: len(possible)]
+    assert printed("shared.py", way, workers=workers) == alone + [f"{name}: refused" for name in refused]

@@ -9,10 +9,13 @@ import io
 import json
 import platform
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from inspect import ismethod
 from itertools import accumulate, zip_longest
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 from stages.lib import data, output
@@ -67,15 +70,17 @@ def _sha256(content: bytes) -> str:
 
 
 class Recorded:
-    """Settings that note which of them are read; all of them, if they are read in another way than one by one."""
+    """Settings that note which of them are read, also by their own methods; all, if they are read in another way."""
 
     def __init__(self, settings: Training) -> None:
         self._settings, self.names = settings, set[str]()
 
     def __getattr__(self, name: str) -> Any:
-        fields = set(Training.model_fields)
-        self.names |= {name} & fields or fields
-        return getattr(self._settings, name)
+        value = getattr(self._settings, name)
+        if ismethod(value) and value.__module__ == Training.__module__:
+            return MethodType(value.__func__, self)
+        self.names |= {name} & Training.model_fields.keys() or Training.model_fields.keys()
+        return value
 
 
 def state_of(value: Any, name: str = "Trainer") -> Any:
@@ -86,7 +91,7 @@ def state_of(value: Any, name: str = "Trainer") -> Any:
     if isinstance(value, Optimizer):  # gradients, too, as they may wait for more batches
         return {"state": value.state_dict(), "gradients": [parameter.grad for parameter in parameters(value)]}
     if hasattr(value, "state_dict"):
-        return value.state_dict()
+        return {"state": value.state_dict()}
     if isinstance(value, torch.Generator):
         return value.get_state()
     if isinstance(value, list | tuple):
@@ -113,7 +118,7 @@ def set_to(value: Any, state: Any) -> Any:
         for parameter, gradient in zip(parameters(value), state["gradients"], strict=True):
             parameter.grad = gradient if gradient is None else gradient.to(parameter)
     elif hasattr(value, "load_state_dict"):
-        value.load_state_dict(state)
+        value.load_state_dict(state["state"])
     elif isinstance(value, torch.Generator):
         value.set_state(state)
     elif isinstance(value, list | tuple):
@@ -131,14 +136,25 @@ def attributes(trainer: Any) -> dict[str, Any]:
     Raises PipelineError if a schedule that is no attribute changes one of its optimizers.
     """
     found = {name: value for name, value in vars(trainer).items() if not isinstance(value, Recorded)}
-    schedules = [id(value.optimizer) for value in found.values() if isinstance(value, LRScheduler)]
-    for name, value in found.items():
-        if isinstance(value, Optimizer) and "initial_lr" in value.param_groups[0] and id(value) not in schedules:
+    parts = list(each_of(found))
+    scheduled = [part.optimizer for part in parts if isinstance(part, LRScheduler)]
+    for part in parts:
+        if isinstance(part, Optimizer) and "initial_lr" in part.param_groups[0] and part not in scheduled:
             raise PipelineError(
-                f"a schedule changes Trainer.{name} and is not an attribute itself, so that a training that is "
-                "interrupted would go on with its beginning; set it in Trainer.__init__: self.schedule = ..."
+                f"a schedule changes an optimizer, {type(part).__name__}, and is no attribute of Trainer, so that a "
+                "training that is interrupted would go on with its beginning; set it in Trainer.__init__: "
+                "self.schedule = ..."
             )
     return found
+
+
+def each_of(value: Any) -> Iterator[Any]:
+    """What lists and dicts hold, and else the value itself."""
+    if not isinstance(value, list | tuple | dict):
+        yield value
+        return
+    for part in value.values() if isinstance(value, dict) else value:
+        yield from each_of(part)
 
 
 def digest(trainer: Any) -> str:
@@ -186,7 +202,9 @@ def restore(key: str, epochs: int, trainer: Any) -> History:
         state = NOTHING
     furthest = max(workers.gathered(state), key=lambda found: len(found["history"]))
     for name, kept in furthest["trainer"].items():
-        setattr(trainer, name, set_to(getattr(trainer, name), kept))
+        if isinstance(kept, dict) and "state" in kept and not hasattr(trainer, name):
+            raise PipelineError(f"Trainer.{name} is made too late to be restored; make it in Trainer.__init__")
+        setattr(trainer, name, set_to(getattr(trainer, name, None), kept))
     return list(furthest["history"])
 
 

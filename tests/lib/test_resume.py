@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
-SETTINGS = {"lr": 0.1, "momentum": 0.5, "epochs": 3, "numerics": "exact"}
+SETTINGS = {"lr": 0.1, "momentum": 0.5, "epochs": 3, "numerics": "exact", "validation_images": 0}
 HISTORY = [{"train_loss": 0.5}]
 
 
@@ -79,8 +79,26 @@ def test_what_can_t_be_kept_is_refused_by_its_name() -> None:
         resume.save("key", trainer, HISTORY, None)
     trainer = training()
     del trainer.schedule
-    with pytest.raises(PipelineError, match=r"a schedule changes Trainer.optimizer .* set it in Trainer.__init__"):
+    with pytest.raises(PipelineError, match=r"a schedule changes an optimizer, SGD, .* set it in Trainer.__init__"):
         resume.save("key", trainer, HISTORY, None)
+
+
+def test_several_schedules_may_be_a_list() -> None:
+    saved, restored = training(), training(0)
+    for trainer in (saved, restored):
+        trainer.schedule = [trainer.schedule, ReduceLROnPlateau(trainer.optimizer)]
+    saved.schedule[1].step(1.0)
+    resume.save("key", saved, HISTORY, None)
+    resume.restore("key", 3, restored)
+    assert [each.state_dict() for each in restored.schedule] == [each.state_dict() for each in saved.schedule]
+
+
+def test_what_is_made_after_the_beginning_is_refused_where_it_would_be_restored() -> None:
+    trainer = training()
+    trainer.later, trainer.count = nn.Linear(1, 1), 3
+    resume.save("key", trainer, HISTORY, None)
+    with pytest.raises(PipelineError, match=r"Trainer.later is made too late to be restored; make it in"):
+        resume.restore("key", 3, training())
 
 
 def test_nothing_kept_or_too_many_epochs_is_a_start_from_the_beginning() -> None:
@@ -100,6 +118,7 @@ def test_settings_say_whether_epochs_were_read() -> None:
     settings = Training.model_construct(**SETTINGS)
     one, all_at_once = resume.Recorded(settings), resume.Recorded(settings)
     assert (one.lr, one.momentum, one.names) == (0.1, 0.5, {"lr", "momentum"})
+    assert (one.training_images(9), one.names) == (9, {"lr", "momentum", "validation_images"})
     all_at_once.model_dump()
     assert "epochs" in all_at_once.names
 
