@@ -84,8 +84,10 @@ def here(fresh: Callable[[str], Path]) -> Path:
 
 
 def convolutional(here: Path, folder: Path) -> Path:
-    """A copy, for another network."""
-    return change(shutil.copytree(here, folder), model="convolutional", epochs=1)
+    """A copy, for another network, which learns from few images, as an emulated processor takes long for each."""
+    return change(
+        shutil.copytree(here, folder), model="convolutional", epochs=1, batch_size=13, validation_images=1_470
+    )
 
 
 @pytest.fixture(scope="module")
