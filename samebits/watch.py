@@ -14,7 +14,7 @@ from samebits.tables import RIGHT
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 MOST = 20_000  # operations that are looked at in a step
-PASSED = {str(Path(HERE) / "exact.py"), str(Path(HERE) / "watch.py"), str(Path(HERE) / "composed.py")}
+PASSED = {str(Path(HERE) / f"{name}.py") for name in ("exact", "watch", "composed", "optimizers")}
 
 
 class Watch(TorchDispatchMode):

@@ -39,6 +39,13 @@ def scripted(x: torch.Tensor) -> torch.Tensor:
     return torch.mm(x, x.t()).sum()
 
 
+@torch.no_grad()
+def unseen(made: nn.Module) -> None:
+    """A step that hides itself from modes of functions."""
+    with torch._C.DisableTorchFunction():
+        made[0].weight.add_(made[0].weight.grad, alpha=-0.1)  # type: ignore[index, union-attr, operator]
+
+
 def loss_of(made: nn.Module, x: torch.Tensor = X) -> torch.Tensor:
     return functional.cross_entropy(made(x), LABELS)
 
@@ -95,6 +102,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a Fourier transform": lambda: trained(loss=lambda made: torch.fft.rfft(made(X)).abs().sum()),
     "weights of l1_loss": lambda: trained(loss=lambda made: functional.l1_loss(made(X), X[:, :3], weight=X[:, :3])),
     "numbers in steps of a tenth": lambda: trained(loss=lambda made: (made(X)[:, 0] * torch.arange(0, 0.6, 0.1)).sum()),
+    "an update that is called past the mode": lambda: trained(unseen),
     "another norm": lambda: trained(loss=lambda made: made[0].weight.norm(p=3)),
 }  # fmt: skip
 
