@@ -5,7 +5,8 @@ Reads only settings; writes models/initial.safetensors, models/summary.txt and m
 
 from typing import Any
 
-from stages.lib import checkpoint, inputs, model, output, params
+from stagecraft import checkpoint, inputs, output
+from stages.lib import model, params
 
 import torch
 import torchinfo

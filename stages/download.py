@@ -8,8 +8,9 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from stages.lib import data, inputs, mirrors, output, params
-from stages.lib.errors import PipelineError
+from stagecraft import inputs, output
+from stagecraft.errors import PipelineError
+from stages.lib import data, mirrors, params
 
 
 def files(dataset: str) -> dict[str, bytes]:

@@ -9,8 +9,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, inputs, model, numerics, output, params, plot, tables, tensors
-from stages.lib.errors import PipelineError
+from stagecraft import checkpoint, inputs, output, tables
+from stagecraft.errors import PipelineError
+from stages.lib import data, model, numerics, params, plot, tensors
 from stages.lib.tensors import Tensors
 
 import numpy as np

@@ -3,7 +3,8 @@
 Reads data/raw; writes the pictures of plots/samples.
 """
 
-from stages.lib import data, inputs, params, plot
+from stagecraft import inputs
+from stages.lib import data, params, plot
 
 import numpy as np
 import torch

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, inputs, model, numerics, output, params, resume, tensors
-from stages.lib.errors import PipelineError
+import stagecraft
+from stagecraft import checkpoint, inputs, output, resume
+from stagecraft.errors import PipelineError
+from stagecraft.resume import History
+from stages.lib import data, model, numerics, params, tensors
 from stages.lib.params import Training
-from stages.lib.resume import History
 from stages.lib.tensors import Tensors
 
 import pandas
+import samebits
 import torch
 from samebits import NotExactError, WorkersError, workers
 from torch import nn
@@ -24,6 +27,8 @@ from torch.optim import SGD
 from tqdm import tqdm
 
 INITIAL = Path("models/initial.safetensors")
+LIBRARIES = [Path(str(module.__file__)).parent for module in (data, samebits, stagecraft)]
+CODE = [Path(__file__), *(path for folder in LIBRARIES for path in folder.rglob("*.py"))]  # that may shape a training
 # Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
 # its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.
 DIVERGED = 100.0
@@ -127,7 +132,7 @@ def trained(network: nn.Module, images: Tensors, settings: Training, contents: l
     """
     recorded: Any = resume.Recorded(settings)
     trainer = Trainer(network, recorded)
-    facts = resume.facts(settings.training(), contents)
+    facts = resume.facts(settings.training(), contents, CODE, exact=settings.numerics == "exact")
     workers.agree({**facts, "settings": settings.training()}, SAME)  # with the epochs
     key = resume.fingerprint(facts)
     history = resume.restore(key, settings.epochs, trainer)
@@ -158,7 +163,7 @@ def main() -> None:
         checkpoint.load(INITIAL, network, settings.initial())
         network.to(device)
         images = tensors.to_tensors(data.load_train(settings.dataset), device)
-        contents = [data.read(path) for path in (*data.TRAIN_FILES, INITIAL)]
+        contents = [inputs.read(path) for path in (*data.TRAIN_FILES, INITIAL)]
 
         is_first = workers.rank() == 0  # the one that speaks and writes
         with tqdm(total=settings.epochs, unit="epoch", disable=None if is_first else True) as bar:

@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import product
 from typing import Any
 
+from stagecraft import configuration
 from stages.lib import params
 from stages.lib.params import Params
 
@@ -31,9 +32,9 @@ def load() -> tuple[list[Candidate], list[list[Params]]]:
 
     Raises PipelineError, naming all problems at once, for what params.yaml would not allow.
     """
-    base, sweep = params.load(), params.read(PATH, Grid)
+    base, sweep = params.load(), configuration.read(PATH, Grid)
     if problems := [problem for name, values in sweep.grid.items() for problem in _problems(base, name, values)]:
-        raise params.unusable(PATH, problems)
+        raise configuration.unusable(PATH, problems)
     settings = [
         [
             Params.model_validate(
@@ -55,7 +56,9 @@ def _problems(base: Params, name: str, values: list[Any]) -> list[str]:
         return [f"grid: {name} can't vary; expected one of {', '.join(allowed)}"]
     if not values:
         return [f"grid: {name} has no value; expected one or more"]
-    if problems := [problem for value in values for problem in params.problems_of(_changed(base, name, value), Params)]:
+    if problems := [
+        problem for value in values for problem in configuration.problems_of(_changed(base, name, value), Params)
+    ]:
         return problems
     meant = [getattr(Params.model_validate(_changed(base, name, value)), name) for value in values]
     return [f"grid: {name} has {value} twice; keep one" for value, times in Counter(meant).items() if times > 1]

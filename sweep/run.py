@@ -8,11 +8,12 @@ where that would look for it. Workers of torchrun share the models out. The test
 import time
 from typing import Any
 
+from stagecraft import checkpoint, inputs, output
+from stagecraft.errors import PipelineError
+from stagecraft.resume import History
 from stages import evaluate, train
-from stages.lib import checkpoint, data, inputs, model, numerics, output, plot, tensors
-from stages.lib.errors import PipelineError
+from stages.lib import data, model, numerics, plot, tensors
 from stages.lib.params import Params
-from stages.lib.resume import History
 from stages.lib.tensors import Tensors
 from sweep import answer, comparison, grid
 
@@ -137,7 +138,7 @@ def main() -> None:
         candidates, settings = grid.load()
         jobs, seeds, varied = [job for of_seeds in settings for job in of_seeds], len(settings[0]), [*candidates[0]]
         images = tensors.to_tensors(data.load_train(jobs[0].dataset), train.available(jobs[0].device, shared=True))
-        own = fit_own(jobs, varied, images, [data.read(path) for path in data.TRAIN_FILES])
+        own = fit_own(jobs, varied, images, [inputs.read(path) for path in data.TRAIN_FILES])
         histories = collected({number: history for number, (history, _) in own.items()}, seeds)
         accuracy, loss = (
             [[history[-1][name] for history in of_seeds] for of_seeds in histories]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 from tools import outputs
 
 import yaml

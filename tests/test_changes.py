@@ -14,7 +14,8 @@ pytestmark = pytest.mark.slow
 PAGE = (ROOT / "docs/change.md").read_text(encoding="utf-8")
 CLASSES_STAGE = '''"""Count the training images of each class."""
 
-from stages.lib import data, output, params
+from stagecraft import output
+from stages.lib import data, params
 
 import numpy as np
 
@@ -31,7 +32,7 @@ CLASSES_ENTRY = """
   classes:
     desc: Count the training images of each class
     cmd: python -m stages.classes
-    deps: [data/raw, stages/classes.py, stages/lib/data.py, stages/lib/output.py, stages/lib/params.py]
+    deps: [data/raw, stagecraft, stages/classes.py, stages/lib/data.py, stages/lib/params.py]
     params: [dataset]
     metrics: [metrics/classes.json: {cache: false}]
 
@@ -148,5 +149,5 @@ def test_a_picture_and_a_chart(project: Project) -> None:
 
 
 def test_a_colour_of_the_page_to_draw_on(project: Project) -> None:
-    edit(project, "stages/lib/drawing/page.html", "--page: #fff", "--page: #ffe")
+    edit(project, "drawing/page.html", "--page: #fff", "--page: #ffe")
     assert stages_run(project) == ["draw"]

@@ -5,8 +5,8 @@ import shutil
 from contextlib import chdir
 from pathlib import Path
 
+from stagecraft.errors import PipelineError
 from stages.lib import data, digits, mirrors, plot
-from stages.lib.errors import PipelineError
 from tests.project import STAGES, Project
 
 import pytest

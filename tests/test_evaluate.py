@@ -3,9 +3,10 @@ import shutil
 from contextlib import chdir
 from pathlib import Path
 
+from stagecraft import checkpoint
+from stagecraft.errors import PipelineError
 from stages import evaluate
-from stages.lib import checkpoint, data, model, numerics, params, tensors
-from stages.lib.errors import PipelineError
+from stages.lib import data, model, numerics, params, tensors
 from tests.project import ROOT
 
 import numpy as np

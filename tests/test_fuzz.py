@@ -5,8 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint, data, params
-from stages.lib.errors import PipelineError
+from stagecraft import checkpoint
+from stagecraft.errors import PipelineError
+from stages.lib import data, params
 
 import numpy as np
 import pytest

@@ -1,15 +1,19 @@
 """What dvc.yaml and sweep/dvc.yaml declare is what the stages use: their imports, their files and their settings."""
 
 import ast
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
-from stages.lib import params, resume
+from stagecraft import resume
+from stages import train
+from stages.lib import params
 from sweep.grid import Grid
 from tests.project import MODULES, ROOT, STAGES, SWEEP, declared, run
-from tools import outputs, repair, repository
+from tools import outputs, repair
 
 import pytest
 import yaml
@@ -20,8 +24,8 @@ def project_imports(module: str) -> set[str]:
     found, waiting = set(), [file_of(module)]
     while waiting:
         current = waiting.pop()
-        if current.startswith(PACKAGE):  # of which dvc.yaml names the folder
-            found.add(PACKAGE)
+        if (package := current.partition("/")[0].removesuffix(".py")) in PACKAGES:
+            found.add(package)
             continue
         found.add(current)
         for node in ast.walk(ast.parse((ROOT / current).read_text())):
@@ -32,9 +36,7 @@ def project_imports(module: str) -> set[str]:
             else:
                 continue
             paths = {file_of(name) for name in names}
-            waiting += [
-                imported for imported in paths - found if (ROOT / imported).exists() or imported == "samebits.py"
-            ]
+            waiting += [path for path in paths - found if (ROOT / path).exists() or path[:-3] in PACKAGES]
     return found
 
 
@@ -49,7 +51,7 @@ def settings_of(module: str) -> set[str]:
     return {name for names in lists for name in names}
 
 
-PACKAGE = "samebits"
+PACKAGES = {"drawing", "samebits", "stagecraft"}  # of which dvc.yaml names the folder
 recording: list[tuple[str, str]] | None = None
 
 
@@ -92,16 +94,25 @@ def test_a_stage_never_imports_another() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_are_deps(module: str) -> None:
-    found = {path for path in declared(module, "deps") if path.endswith(".py") or path == PACKAGE}
+    found = {path for path in declared(module, "deps") if path.endswith(".py") or path in PACKAGES}
     assert found == project_imports(module), f"`deps` of {module} in its dvc.yaml: list all that it imports, itself too"
+
+
+def test_a_training_goes_on_with_the_same_code_only() -> None:
+    for name in project_imports("stages.train"):
+        assert {*ROOT.glob(f"{name}/*.py" if name in PACKAGES else name)} <= {*train.CODE}, f"stages.train.CODE: {name}"
+
+
+def test_what_makes_a_stage_safe_knows_no_stage() -> None:
+    imports = [line for path in (ROOT / "stagecraft").glob("*.py") for line in path.read_text().splitlines()]
+    assert not [line for line in imports if re.match(r"\s*(from|import) (stages|drawing|sweep|tools)\b", line)]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_files_and_settings_used_are_declared(
     module: str, swept: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beside = {path for path in declared(module, "deps") if path.startswith("stages/") and not path.endswith(".py")}
-    files_read = {path for path in declared(module, "deps") if not path.endswith(".py")} - beside - {PACKAGE}
+    files_read = {path for path in declared(module, "deps") if not path.endswith(".py")} - PACKAGES
     for path in {"sweep/params.yaml", *files_read}:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).symlink_to(swept / path)
@@ -120,9 +131,8 @@ def test_files_and_settings_used_are_declared(
     settings = read & {*params.Params.model_fields, *Grid.model_fields}
     assert settings == settings_of(module), f"`params` of {module} in its dvc.yaml: list the settings that it reads"
 
-    code = ROOT / "stages"
-    found = {Path(path) for kind, path in events if kind == "read" and Path(path).is_relative_to(code)}
-    assert {path.relative_to(ROOT).as_posix() for path in found if path.suffix not in (".py", ".pyc")} == beside
+    beside = {Path(path) for kind, path in events if kind == "read" and path.endswith((".html", ".js"))}
+    assert {path.relative_to(ROOT).parts[0] for path in beside} <= declared(module, "deps") & PACKAGES
     undeclared = ("params.yaml", "sweep/params.yaml", f"{resume.FOLDER}/")
     files = {(kind, path) for kind, path in events if not Path(path).is_absolute() and not path.startswith(undeclared)}
     reads = {path for kind, path in files if kind == "read"}
@@ -146,12 +156,13 @@ def test_a_stage_refuses_to_be_recorded_if_something_it_is_made_from_changed(mod
 
 
 @pytest.mark.parametrize("lock", repair.LOCKS)
-def test_the_last_commit_s_results_are_of_its_code(lock: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    stages = yaml.safe_load(repository.committed(lock) or "stages: {}")["stages"].values()
-    recorded = {dep["path"]: dep["md5"] for stage in stages for dep in stage["deps"]}
-    committed = {path: repository.committed(path) for path in recorded}
-    changed = [path for path, code in committed.items() if code is not None and outputs.md5_of(code) != recorded[path]]
+def test_the_last_commit_s_results_are_of_its_code(lock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x"], cwd=tmp_path, input=archive, check=True)
+    monkeypatch.chdir(tmp_path)
+    stages = yaml.safe_load(Path(lock).read_text())["stages"].values() if Path(lock).exists() else []
+    recorded = {Path(dep["path"]): dep["md5"] for stage in stages for dep in stage["deps"]}
+    changed = [path.as_posix() for path, md5 in recorded.items() if path.exists() and outputs.hash_of(path) != md5]
     assert not changed, (
         f"{lock}: run `dvc repro {lock.replace('lock', 'yaml')}` and commit it, as these changed: {changed}"
     )

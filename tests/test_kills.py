@@ -16,7 +16,7 @@ import time
 from contextlib import chdir, suppress
 from pathlib import Path
 
-from stages.lib import resume
+from stagecraft import resume
 from tests.project import ENVIRONMENT, STAGES, Project, declared
 
 import pytest

@@ -9,9 +9,10 @@ from contextlib import chdir
 from pathlib import Path
 from statistics import mean, stdev
 
+from stagecraft import output, resume
+from stagecraft.errors import PipelineError
 from stages import train
-from stages.lib import model, output, params, resume
-from stages.lib.errors import PipelineError
+from stages.lib import model, params
 from sweep import answer, comparison, grid
 from tests.project import ENVIRONMENT, ROOT
 

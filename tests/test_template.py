@@ -11,7 +11,7 @@ PAGE = (ROOT / "docs/change.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^\$ (.*?) +#", PAGE.split("## Make it yours")[1], re.MULTILINE)
 ONE_WAY = '''"""The network, written in one way."""
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 
 import samebits
 import torch

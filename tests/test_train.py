@@ -2,9 +2,10 @@ import shutil
 from contextlib import chdir
 from pathlib import Path
 
+from stagecraft import resume
+from stagecraft.errors import PipelineError
 from stages import train
-from stages.lib import data, model, resume, tensors
-from stages.lib.errors import PipelineError
+from stages.lib import data, model, tensors
 
 import pandas
 import pytest

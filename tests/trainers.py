@@ -5,8 +5,9 @@ import io
 import sys
 from typing import Any
 
+from stagecraft import resume
 from stages import train
-from stages.lib import data, digits, model, resume, tensors
+from stages.lib import data, digits, model, tensors
 from stages.lib.params import Params
 from stages.train import Trainer
 
@@ -173,7 +174,8 @@ def trained(change: type[Trainer], most: int = 99, **changes: Any) -> tuple[list
                 break
     finally:
         train.Trainer = plain  # type: ignore[misc]
-    key = resume.fingerprint(resume.facts(settings.training(), contents))
+    facts = resume.facts(settings.training(), contents, train.CODE, exact=settings.numerics == "exact")
+    key = resume.fingerprint(facts)
     state = torch.load(io.BytesIO((resume.FOLDER / key).read_bytes()[32:]), weights_only=True)  # after its hash
     return lengths, hashlib.sha256(listed(state).encode()).hexdigest(), [row["train_loss"] or 0.0 for row in history]
 

@@ -9,8 +9,8 @@ import sys
 from math import comb
 from typing import NamedTuple
 
-from stages.lib import tables
-from stages.lib.errors import PipelineError
+from stagecraft import tables
+from stagecraft.errors import PipelineError
 from tools import repository
 
 import dvc.api

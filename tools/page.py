@@ -8,7 +8,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from stages.lib import output, params
+from stagecraft import configuration, output
+from stages.lib import params
 from tools import repository
 
 import vl_convert
@@ -31,7 +32,7 @@ def committed() -> tuple[dict[str, object], str]:
     text = repository.committed("params.yaml")
     if text is None:  # before the first commit
         return params.load().model_dump(), "none yet"
-    params.check_keys("params.yaml of the last commit", text)
+    configuration.check_keys("params.yaml of the last commit", text)
     return dict(parse_yaml(text.decode(), "params.yaml")), repository.commit()
 
 

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 
 import numpy as np
 from PIL import Image, ImageOps

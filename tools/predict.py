@@ -6,8 +6,10 @@ writes seen.png: what the network saw.
 
 import sys
 
-from stages.lib import checkpoint, data, doubt, model, numerics, params, plot
-from stages.lib.errors import PipelineError
+from drawing import doubt
+from stagecraft import checkpoint
+from stagecraft.errors import PipelineError
+from stages.lib import data, model, numerics, params, plot
 from tools import photo
 
 import numpy as np

@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 from tools import outputs, repository
 
 import yaml
@@ -108,7 +108,7 @@ def check(path: Path, md5: str, stored: Path) -> bool:
 
 
 def made_with(stored: Path) -> dict[str, Any]:
-    """The settings that a network in the cache says it was made with, as stages/lib/checkpoint.py writes them.
+    """The settings that a network in the cache says it was made with, as stagecraft/checkpoint.py writes them.
 
     None if it is damaged: DVC finds that out where it needs it.
     """

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 
 # By a part of what Git says. Where its owner is "dubious", Git names the remedy itself.
 REMEDIES = {

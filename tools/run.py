@@ -4,8 +4,8 @@ import logging
 import sys
 from pathlib import Path
 
+from stagecraft.errors import UnreachableError
 from stages.lib import data, params
-from stages.lib.errors import UnreachableError
 
 from dvc import cli
 from dvc.stage.exceptions import StageCmdFailedError

@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stages.lib import params, resume
-from stages.lib.errors import PipelineError
+from stagecraft import configuration, resume
+from stagecraft.errors import PipelineError
 from tools import outputs, repair, repository
 
 from dvc.utils.serialize import parse_yaml
@@ -29,7 +29,7 @@ def settings(path: str = "params.yaml") -> dict[str, Any]:
     if not Path(path).exists():
         return {}
     content = Path(path).read_bytes()
-    params.check_keys(path, content)
+    configuration.check_keys(path, content)
     return read(content.decode())
 
 

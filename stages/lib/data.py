@@ -9,7 +9,8 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.lib.errors import PipelineError
+from stagecraft import inputs
+from stagecraft.errors import PipelineError
 
 import numpy as np
 
@@ -105,17 +106,9 @@ def _load(dataset: str, paths: tuple[Path, Path]) -> Split:
 
 
 def _read_idx(dataset: str, path: Path) -> np.ndarray:
-    content = read(path)
+    content = inputs.read(path)
     verify(dataset, path.name, content, "run `make repair`")
     return decode_idx(content)
-
-
-def read(path: Path) -> bytes:
-    """Read a whole file; raises PipelineError if it can't be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PipelineError(f"can't read {path}: {error.strerror}; `dvc repro` makes it") from None
 
 
 def is_known(content: bytes) -> bool:

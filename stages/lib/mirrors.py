@@ -21,8 +21,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import getproxies, url2pathname
 
+from stagecraft.errors import PipelineError, UnreachableError, short
 from stages.lib.data import DATASETS, FILES, verify
-from stages.lib.errors import PipelineError, UnreachableError, short
 
 SILENT_SECONDS = 15  # after which a server is given up
 BUSY, PAUSES = (429, 503), (2, 10)  # HTTP statuses of a mirror that is asked again, after so many seconds

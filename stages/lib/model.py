@@ -6,7 +6,7 @@ on from there: it looks at the images as images.
 
 from collections import OrderedDict
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 
 import samebits
 import torch

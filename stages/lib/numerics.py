@@ -2,7 +2,7 @@
 
 import os
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 
 import samebits
 import torch

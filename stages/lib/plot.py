@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.lib import output
+from stagecraft import output
 
 os.environ.pop("FREETYPE_PROPERTIES", None)  # read at the import: it changes how letters are drawn
 os.environ["MPLBACKEND"] = "agg"  # a notebook names one of its own, which may be missing here

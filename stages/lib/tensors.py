@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass
 
+from stagecraft.errors import PipelineError
 from stages.lib.data import Split
-from stages.lib.errors import PipelineError
 
 import numpy as np
 import torch

@@ -4,8 +4,8 @@ import struct
 from contextlib import chdir
 from pathlib import Path
 
+from stagecraft.errors import PipelineError
 from stages.lib import data, tensors
-from stages.lib.errors import PipelineError
 
 import numpy as np
 import pytest

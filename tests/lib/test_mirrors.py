@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from stagecraft.errors import PipelineError, UnreachableError
 from stages.lib import data, digits, mirrors
-from stages.lib.errors import PipelineError, UnreachableError
 
 import pytest
 from torchvision import datasets

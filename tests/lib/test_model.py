@@ -1,5 +1,5 @@
+from stagecraft.errors import PipelineError
 from stages.lib import model
-from stages.lib.errors import PipelineError
 
 import pytest
 import torch

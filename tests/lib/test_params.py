@@ -1,9 +1,9 @@
 import re
 from pathlib import Path
 
+from stagecraft.errors import PipelineError
 from stages.lib import params
 from stages.lib.data import DATASETS
-from stages.lib.errors import PipelineError
 
 import pytest
 import yaml

@@ -1,7 +1,7 @@
 import random
 
+from stagecraft.errors import PipelineError
 from stages.lib import data, tensors
-from stages.lib.errors import PipelineError
 
 import numpy as np
 import pytest

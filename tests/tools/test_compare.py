@@ -2,7 +2,7 @@
 
 from math import comb
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 from tools import repository
 from tools.compare import compare, mcnemar, read, report
 

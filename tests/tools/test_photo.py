@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from stages.lib import checkpoint, data, model, params
-from stages.lib.errors import PipelineError
+from stagecraft import checkpoint
+from stagecraft.errors import PipelineError
+from stages.lib import data, model, params
 from tools import photo
 
 import numpy as np

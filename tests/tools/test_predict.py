@@ -4,8 +4,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from stages.lib import data, doubt
-from stages.lib.errors import PipelineError
+from drawing import doubt
+from stagecraft.errors import PipelineError
+from stages.lib import data
 from tools import predict
 
 import numpy as np

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 from tools import repository
 
 import pytest

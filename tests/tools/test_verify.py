@@ -6,7 +6,7 @@ from contextlib import chdir
 from importlib.metadata import version
 from pathlib import Path
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 from tests.project import ENVIRONMENT
 from tools import outputs, page, verify
 

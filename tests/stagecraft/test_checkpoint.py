@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stages.lib import checkpoint
-from stages.lib.errors import PipelineError
+from stagecraft import checkpoint
+from stagecraft.errors import PipelineError
 
 import pytest
 import torch
@@ -73,7 +73,7 @@ def test_the_bytes_depend_on_the_content_alone() -> None:
     # Another process has other hash seeds; and another order must not matter.
     code = """
 import hashlib, torch
-from stages.lib import checkpoint
+from stagecraft import checkpoint
 tensors = {name: torch.ones(2) for name in "hgfedcba"}
 print(hashlib.sha256(checkpoint.encode(tensors, {name: 1 for name in "hgfedcba"})).hexdigest())
 """

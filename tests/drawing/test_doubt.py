@@ -2,7 +2,8 @@
 
 import math
 
-from stages.lib import data, doubt
+from drawing import doubt
+from stages.lib import data
 from stages.lib.data import Split
 
 import numpy as np

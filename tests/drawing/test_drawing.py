@@ -7,9 +7,9 @@ from contextlib import chdir
 from decimal import Decimal, localcontext
 from pathlib import Path
 
-from stages import draw as stage
-from stages.lib import checkpoint, data, doubt, model, params, tensors
-from stages.lib.drawing import chain
+from drawing import chain, doubt, page
+from stagecraft import checkpoint
+from stages.lib import data, model, params, tensors
 from tests.browser import Browser, needs_chromium
 from tests.shapes import AFTERWARDS, CHOSEN, OTHERS
 from tools import photo
@@ -195,7 +195,7 @@ def test_a_weight_changed_in_its_last_bit_gives_other_probabilities(
     place = divmod(int((changed * seen).argmax()), linear.in_features)
     linear.weight.data[place] = other[place]
     try:
-        open_page(browser, tmp_path, stage.page(network, test_images, TYPICAL, EXACT))
+        open_page(browser, tmp_path, page.filled(network, test_images, TYPICAL, EXACT))
         found = computed(browser, test_images.images)
         assert found == expected(network, test_images.images)
     finally:
@@ -211,7 +211,7 @@ def test_images_of_any_kind_get_the_probabilities_of_pytorch(
 ) -> None:
     network = model.empty(name, hidden_units)
     model.initialize(network, torch.Generator().manual_seed(2))
-    open_page(browser, tmp_path, stage.page(network, test_images, TYPICAL, EXACT))
+    open_page(browser, tmp_path, page.filled(network, test_images, TYPICAL, EXACT))
     assert computed(browser, odd_images()) == expected(network, odd_images())
     units = min(hidden_units, 100) if len(next(network.parameters())[0]) == model.INPUTS else 0  # that see the pixels
     assert browser.value("document.querySelectorAll('#units canvas').length") == units
@@ -227,7 +227,7 @@ def test_large_weights_and_several_hidden_layers_get_the_probabilities_of_pytorc
     model.initialize(network, torch.Generator().manual_seed(3))
     network[0].weight.data *= 300  # both ends of the sigmoid
     network[4].weight.data *= 100
-    open_page(browser, tmp_path, stage.page(network, test_images, TYPICAL, EXACT))
+    open_page(browser, tmp_path, page.filled(network, test_images, TYPICAL, EXACT))
     found = computed(browser, odd_images())
     assert found == expected(network, odd_images())
     assert min(map(min, found)) < 1e-30
@@ -237,7 +237,7 @@ def test_large_weights_and_several_hidden_layers_get_the_probabilities_of_pytorc
 def test_what_math_exp_leaves_open_is_settled_with_integers(
     browser: Browser, network: nn.Module, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
-    text = stage.page(network, test_images, TYPICAL, EXACT)
+    text = page.filled(network, test_images, TYPICAL, EXACT)
     assert text.count("const ERROR = 2 ** -44") == 1
     open_page(browser, tmp_path, text.replace("const ERROR = 2 ** -44", "const ERROR = 2 ** -1"))
     images = odd_images()[:4]
@@ -575,7 +575,7 @@ def test_any_chain_of_its_layers_gets_the_probabilities_of_pytorch(
     samebits.initialize(network, torch.Generator().manual_seed(4))
     few = tensors.Tensors(test_images.images[:40], test_images.labels[:40])
     images = torch.cat([odd_images(), few.images])
-    open_page(browser, tmp_path, stage.page(network, few, TYPICAL, EXACT))
+    open_page(browser, tmp_path, page.filled(network, few, TYPICAL, EXACT))
     assert computed(browser, images) == expected(network, images)
 
 
@@ -583,7 +583,7 @@ def test_any_chain_of_its_layers_gets_the_probabilities_of_pytorch(
 def test_a_convolutional_network_follows_the_pen(
     browser: Browser, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
-    text = stage.page(CHAINS["convolutional"](), test_images, TYPICAL, EXACT)
+    text = page.filled(CHAINS["convolutional"](), test_images, TYPICAL, EXACT)
     assert len(text.encode()) < 200_000
     open_page(browser, tmp_path, text)
     draw(browser, THREE)
@@ -619,7 +619,7 @@ def test_of_a_network_that_it_can_not_compute_it_says_why(
     reason: str, browser: Browser, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
     few = tensors.Tensors(test_images.images[:50], test_images.labels[:50])
-    open_page(browser, tmp_path, stage.page(REFUSED[reason](), few, TYPICAL, EXACT))
+    open_page(browser, tmp_path, page.filled(REFUSED[reason](), few, TYPICAL, EXACT))
     assert "There is nothing to draw on here" in browser.value("document.body.innerText")
     assert f"and the trained network has {reason}" in browser.value("document.body.innerText")
     assert browser.value("paper.checkVisibility()") is False
@@ -628,11 +628,11 @@ def test_of_a_network_that_it_can_not_compute_it_says_why(
 def test_natively_trained_networks_are_drawn_on_too(
     small: Path, network: nn.Module, test_images: tensors.Tensors, run_stages: Callable[..., None]
 ) -> None:
-    page = stage.page(network, test_images, typical(small), samebits.native())
-    assert page == (small / "plots/draw.html").read_text(encoding="utf-8")
+    text = page.filled(network, test_images, typical(small), samebits.native())
+    assert text == (small / "plots/draw.html").read_text(encoding="utf-8")
 
 
 def test_it_needs_no_other_file_and_is_small(test_images: tensors.Tensors) -> None:
-    text = stage.page(model.empty("sequential", 20), test_images, TYPICAL, EXACT)
+    text = page.filled(model.empty("sequential", 20), test_images, TYPICAL, EXACT)
     assert len(text.encode()) < 600_000
     assert not any(word in text for word in ("http:", "https:", "src=", "import(", "fetch("))

@@ -8,7 +8,7 @@ import pytest
 
 def end_of(statement: str) -> tuple[int, str]:
     """Exit status and stderr of a process that imports the errors and runs a statement."""
-    program = f"from stages.lib.errors import PipelineError, UnreachableError\n{statement}"
+    program = f"from stagecraft.errors import PipelineError, UnreachableError\n{statement}"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     return result.returncode, result.stderr
 
@@ -59,8 +59,8 @@ def test_every_stage_handles_errors_before_it_imports_what_takes_long(stage: str
         "import sys, runpy\n"
         "class Watch:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name in ('numpy', 'torch', 'matplotlib', 'pandas') and 'stages.lib.errors' not in sys.modules:\n"
-        "            raise SystemExit(f'{name} comes before stages.lib.errors')\n"
+        "        if name in ('numpy', 'torch', 'matplotlib', 'pandas') and 'stagecraft.errors' not in sys.modules:\n"
+        "            raise SystemExit(f'{name} comes before stagecraft.errors')\n"
         "        if name == 'numpy': raise SystemExit(0)\n"
         "sys.meta_path.insert(0, Watch())\n"
         f"runpy.run_module('stages.{stage}', run_name='__main__')\n"

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stages.lib import data, output
-from stages.lib.errors import PipelineError, short
+from stagecraft import inputs, output
+from stagecraft.errors import PipelineError, short
 
 import safetensors.torch
 import torch
@@ -70,7 +70,7 @@ def load(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> dict
     Returns all the settings that made them, those that `settings` does not name, too.
     Raises PipelineError, with what was expected and what was found, for any other file.
     """
-    tensors, found = decode(data.read(Path(path)), path)
+    tensors, found = decode(inputs.read(Path(path)), path)
     if differences := _differences(found, settings):
         raise PipelineError(
             "\n".join([f"{path} was made with different settings; `make repair`, then `dvc repro`:", *differences])

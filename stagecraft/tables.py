@@ -3,8 +3,8 @@
 import io
 from pathlib import Path
 
-from stages.lib import data
-from stages.lib.errors import PipelineError, short
+from stagecraft import inputs
+from stagecraft.errors import PipelineError, short
 
 import numpy as np
 import pandas
@@ -12,7 +12,7 @@ import pandas
 
 def read(path: str | Path, columns: list[str]) -> pandas.DataFrame:
     """The table in a CSV file; raises PipelineError as `parse` does, or if the file can't be read."""
-    return parse(data.read(Path(path)), path, columns)
+    return parse(inputs.read(Path(path)), path, columns)
 
 
 def parse(content: bytes, name: str | Path, columns: list[str]) -> pandas.DataFrame:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.errors import PipelineError
+from stagecraft.errors import PipelineError
 
 if TYPE_CHECKING:  # most stages write no table and need not wait for the import
     import pandas

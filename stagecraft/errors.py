@@ -14,7 +14,8 @@ from types import TracebackType
 
 STARTED = time.time_ns()  # when this process had loaded nothing of the project but this
 SCREEN = 24 * 80  # characters
-OURS = ("samebits", "stages", "sweep", "tools", "tests")  # what is missing of these is a mistake in the project
+# To miss one of these is a mistake in the project.
+OURS = "drawing", "samebits", "stagecraft", "stages", "sweep", "tools", "tests"
 
 
 class PipelineError(Exception):

@@ -9,7 +9,7 @@ import io
 import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from inspect import ismethod
@@ -18,38 +18,34 @@ from pathlib import Path
 from types import MethodType
 from typing import Any
 
-from stages.lib import data, output
-from stages.lib.errors import PipelineError
-from stages.lib.params import Training
+from stagecraft import inputs, output
+from stagecraft.errors import PipelineError
 
 import numpy as np
-import samebits
 import torch
+from pydantic import BaseModel
 from samebits import workers
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-STAGES, SAMEBITS = Path(__file__).parent.parent, Path(samebits.__file__).parent
-CODE = (STAGES, "train.py"), (STAGES, "lib/**/*.py"), (SAMEBITS, "*.py")
 FOLDER = Path(".train_cache")
 KEPT = 10**9  # bytes of states in all; the oldest go
 History = list[dict[str, float | None]]  # of each epoch, what was measured
 NOTHING: dict[str, Any] = {"history": [], "epochs": None, "trainer": {}}
 
 
-def facts(settings: dict[str, Any], contents: list[bytes]) -> dict[str, Any]:
+def facts(settings: dict[str, Any], contents: list[bytes], code: Iterable[Path], *, exact: bool) -> dict[str, Any]:
     """What shapes a training except its length: settings, the files it reads, and the code that may have a part in it.
 
-    For `native` numerics also versions and processor, which round in their own ways; else a training may go on with
-    others.
+    Unless its arithmetic is `exact` also versions and processor, which round in their own ways; else a training may go
+    on with others.
     """
-    code = [(folder.parent, path) for folder, pattern in CODE for path in sorted(folder.glob(pattern))]
     found = {
         "settings": {key: value for key, value in settings.items() if key != "epochs"},
         "data": [_sha256(content) for content in contents],
-        "code": {path.relative_to(parent).as_posix(): _of_code(path) for parent, path in code},
+        "code": sorted(map(_of_code, code)),
     }
-    if settings["numerics"] == "native":
+    if not exact:
         found["versions"] = [sys.version, torch.__version__, np.__version__]
         found["processor"] = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
     return found
@@ -57,7 +53,7 @@ def facts(settings: dict[str, Any], contents: list[bytes]) -> dict[str, Any]:
 
 @cache  # the code that is loaded stays, whatever becomes of its file while a sweep goes on
 def _of_code(path: Path) -> str:
-    return _sha256(data.read(path).replace(b"\r\n", b"\n"))
+    return _sha256(inputs.read(path).replace(b"\r\n", b"\n"))
 
 
 def fingerprint(facts: dict[str, Any]) -> str:
@@ -72,14 +68,14 @@ def _sha256(content: bytes) -> str:
 class Recorded:
     """Settings that note which of them are read, also by their own methods; all, if they are read in another way."""
 
-    def __init__(self, settings: Training) -> None:
+    def __init__(self, settings: BaseModel) -> None:
         self._settings, self.names = settings, set[str]()
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._settings, name)
-        if ismethod(value) and value.__module__ == Training.__module__:
+        value, fields = getattr(self._settings, name), type(self._settings).model_fields
+        if ismethod(value) and value.__module__ == type(self._settings).__module__:
             return MethodType(value.__func__, self)
-        self.names |= {name} & Training.model_fields.keys() or Training.model_fields.keys()
+        self.names |= {name} & fields.keys() or fields.keys()
         return value
 
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from stages.lib import output, tables
-from stages.lib.errors import PipelineError
+from stagecraft import output, tables
+from stagecraft.errors import PipelineError
 
 import pandas
 import pytest

@@ -11,13 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.lib import params
-from stages.lib.errors import STARTED, PipelineError, short
+from stagecraft import configuration
+from stagecraft.errors import STARTED, PipelineError, short
 
 import yaml
 
 LARGE = 2**20  # bytes; of such a file the content is checked where it is read
 State = dict[str, Any]  # by path, what tells whether a file is as it was, and by name the text of a setting
+
+
+def read(path: Path) -> bytes:
+    """Read a whole file; raises PipelineError if it can't be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PipelineError(f"can't read {path}: {error.strerror}; `dvc repro` makes it") from None
 
 
 @contextmanager
@@ -52,7 +60,7 @@ def _state(entry: dict[str, Any]) -> State:
     state: State = {file.as_posix(): _content(file) for file in files}
     for param in entry.get("params", []):
         path, names = next(iter(param.items())) if isinstance(param, dict) else ("params.yaml", [param])
-        values, _ = params.texts(Path(path))
+        values, _ = configuration.texts(Path(path))
         state |= {name: str(values[name]) for name in names if name in values}
     return state
 

@@ -3,8 +3,8 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from stages.lib import output
-from stages.lib.errors import PipelineError
+from stagecraft import output
+from stagecraft.errors import PipelineError
 
 import pandas
 import pytest

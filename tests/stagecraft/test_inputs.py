@@ -1,8 +1,8 @@
 import os
 from pathlib import Path
 
-from stages.lib import inputs
-from stages.lib.errors import PipelineError
+from stagecraft import inputs
+from stagecraft.errors import PipelineError
 
 import pytest
 
