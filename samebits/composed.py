@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from samebits import workers
+from samebits.moments import standardized
 from samebits.products import one_each
 from samebits.sums import dims_of
 from torch import Tensor
@@ -54,14 +55,6 @@ def norm(x: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False) -> Tenso
 # Normalization
 
 
-def standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """`x` less its mean along `dims`, over its standard deviation; and mean and variance, of as many dimensions."""
-    middle = x.mean(dims, True)
-    centered = x - middle
-    variance = (centered * centered).mean(dims, True)
-    return centered / (variance + eps).sqrt(), middle, variance
-
-
 def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
     x = x if weight is None else x * weight
     return x if bias is None else x + bias
@@ -79,14 +72,14 @@ def batch_norm(
     """In training over the images of all workers."""
     if training or running_mean is None:
         dims = (0, *range(2, x.dim()))
-        y, middle, variance = standardized(x, dims, eps)
+        y, middle, variance = standardized(x, dims, eps, per_channel(x, weight), per_channel(x, bias))
         if running_mean is not None and running_var is not None:
             n = count(x, dims)
             with torch.no_grad():
                 running_mean += (middle.flatten() - running_mean) * momentum
                 running_var += (variance.flatten() * n / (n - 1) - running_var) * momentum
-    else:
-        y = (x - per_channel(x, running_mean)) / (per_channel(x, running_var) + eps).sqrt()
+        return y
+    y = (x - per_channel(x, running_mean)) / (per_channel(x, running_var) + eps).sqrt()
     return scaled(y, per_channel(x, weight), per_channel(x, bias))
 
 

@@ -45,14 +45,18 @@ def on_grid(x: Tensor, bits: int, *, shared: bool = False) -> Tensor:
     return fixed(x.double(), bits - max(math.frexp(largest)[1], SMALLEST))
 
 
-def on_grids(x: Tensor, bits: int, dims: tuple[int, ...], *, shared: bool = False) -> Tensor:
+def on_grid_along(x: Tensor, bits: int, dims: tuple[int, ...], *, shared: bool) -> Tensor:
+    """As `on_grid` if `dims` include the first, which may be images; else as `on_grids`, so that each is on its own."""
+    return on_grid(x, bits, shared=shared) if 0 in dims else on_grids(x, bits, dims)
+
+
+def on_grids(x: Tensor, bits: int, dims: tuple[int, ...]) -> Tensor:
     """As `on_grid`, but what lies along `dims` has a grid of its own, so that it does not depend on anything else."""
-    if x.numel():
-        largest = x.abs().amax(dims, keepdim=True)
-    else:
-        largest = x.new_zeros([1 if dim in dims else size for dim, size in enumerate(x.shape)])
-    if shared:
-        largest = workers.largest_of(largest)
+    return below(x, bits, x.abs().amax(dims, keepdim=True) if x.numel() else x.new_zeros(()))
+
+
+def below(x: Tensor, bits: int, largest: Tensor) -> Tensor:
+    """As `on_grid`, where `largest` are the largest magnitudes of what shares a grid, 0 or more, in the form of `x`."""
     exponent = largest.view(torch.int32).long() >> 23  # of 2**(exponent + SMALLEST); 255 if not finite
     # The magic numbers by the bits of a float64: 52 of the mantissa, whose first is the half of 1.5, above them 11.
     magic = (exponent + (SMALLEST + SUM_BITS - 1 - bits + 1023) << 52) + (1 << 51)

@@ -13,7 +13,7 @@ import torch
 from samebits import workers
 from samebits.errors import check_float32, refusal
 from samebits.grid import factor_bits, on_grid, on_grids
-from samebits.sums import expand, needs_gradient, stretched
+from samebits.sums import expand
 from torch import Tensor
 from torch.nn import functional
 
@@ -63,8 +63,8 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None, operation: Operation, sha
 
 
 def rounded(sums: Tensor, bias: Tensor | None) -> Tensor:
-    """Exact sums, rounded to float32, plus the bias, rounded again."""
-    return sums.float() if bias is None else sums.float().add_(bias)
+    """Exact sums (n, channels, ...), rounded to float32, plus the bias (channels,), rounded again."""
+    return sums.float() if bias is None else sums.float().add_(bias.view(-1, *[1] * (sums.dim() - 2)))
 
 
 # With PyTorch's signatures
@@ -137,10 +137,7 @@ def convolution(dims: int, transposed: bool) -> Callable[..., Tensor]:
             x, padding = functional.pad(x, [n for e in reversed(extra) for n in (e // 2, e - e // 2)]), 0
         images = x if x.dim() == dims + 2 else x.unsqueeze(0)
         options = [stride, one_each(padding, dims), dilation, transposed, more, chosen["groups"]]
-        y = product(images, weight, None, _convolving(images, weight, options), shared)
-        if bias is not None:
-            bias = bias.view(1, -1, *[1] * dims)
-            y = y + (stretched(bias, y.shape, shared) if needs_gradient(bias) else bias)
+        y = product(images, weight, bias, _convolving(images, weight, options), shared)
         return y if images is x else y.squeeze(0)
 
     return compute
@@ -161,7 +158,8 @@ def _convolving(x: Tensor, weight: Tensor, options: list[Any]) -> Operation:
 
     def gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Tensor, ...]:
         mask = [wanted[0], True, False]
-        return torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, mask)[:2]
+        for_both = torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, mask)[:2]
+        return (*for_both, gradient.sum((0, *range(2, gradient.dim())))) if wanted[2] else for_both
 
     sizes = list(x.shape[2:])
     if not options[3]:

@@ -1,7 +1,7 @@
 """Sums, and their counterparts: what is stretched, or put in several places, has a sum as its gradient.
 
-Each sum has a grid of its own, on which its terms keep 53 bits less the logarithm of their number: 26 for a hundred
-million, where float32 has 24. It is rounded to float32 once.
+On its grid each term keeps 53 bits less the logarithm of their number: 26 for a hundred million, where float32 has 24.
+A sum is rounded to float32 once.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from samebits import workers
 from samebits.errors import check_float32, refusal
-from samebits.grid import on_grid, on_grids, term_bits
+from samebits.grid import on_grid, on_grid_along, term_bits
 from torch import Tensor
 from torch.nn import functional
 
@@ -54,7 +54,7 @@ def added(x: Tensor, dims: tuple[int, ...], total: bool) -> Tensor:
         return x.clone()
     terms = math.prod(x.shape[dim] for dim in dims)
     bits = term_bits(workers.rows(terms) if total else terms)
-    sums = on_grids(x, bits, dims, shared=total).sum(dims, keepdim=True)
+    sums = on_grid_along(x, bits, dims, shared=total).sum(dims, keepdim=True)
     return (workers.total(sums)[0] if total else sums).float()
 
 

@@ -18,6 +18,7 @@ def numbers(*shape: int, seed: int = 0, low: float = -2.0, high: float = 2.0) ->
 
 X, W, B = numbers(3, 4, 7, 6), numbers(5, 4, 3, 2, seed=1), numbers(5, seed=2)
 M, V, P = numbers(5, 4, seed=3), numbers(4, seed=4), numbers(5, 4, seed=5, low=0.1)
+UNLIKE = torch.tensor([1e-3, 1.0, 1e5, 30.0]).view(4, 1, 1)
 LABELS, ROWS = torch.tensor([0, 3, 1, 1, 2]), torch.tensor([[2, 0, 2], [1, 2, 4]])
 MASK = torch.tensor([[True, False, True, True]] * 5)
 Q, K, D = numbers(2, 3, 5, 4, seed=6), numbers(2, 3, 6, 4, seed=7), numbers(2, 3, 6, 2, seed=8)
@@ -42,6 +43,8 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "adaptive_avg_pool2d": (lambda x: f.adaptive_avg_pool2d(x, 1), (X,)),
     "adaptive_avg_pool2d of uneven parts": (lambda x: f.adaptive_avg_pool2d(x, (3, 4)), (X,)),
     "batch_norm": (lambda x, w, b: f.batch_norm(x, None, None, w, b, True), (X, V, V + 1)),
+    "batch_norm of unlike channels": (lambda x: f.batch_norm(x, None, None, training=True), (X * UNLIKE,)),
+    "batch_norm of one value": (lambda x: f.batch_norm(x, None, None, training=True), (ones(X) * 1e6 / 7,)),
     "batch_norm in evaluation": (lambda x, w, b: f.batch_norm(x, V.to(x), V.to(x).abs() + 1, w, b), (X, V, V + 1)),
     "layer_norm": (lambda x, w, b: f.layer_norm(x, (7, 6), w, b), (X, X[0, 0], X[0, 1])),
     "group_norm": (lambda x, w, b: f.group_norm(x, 2, w, b), (X, V, V + 1)),
