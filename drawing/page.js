@@ -65,11 +65,11 @@ function look() {
   const { left, top, width, height } = area;
   const rest = apart(ink);
   const doubts = [
-    rest > 0.02 && `${percent(rest)} of the ink lies apart from the rest: draw one digit only`,
+    rest > data.doubt.apart && `${percent(rest)} of the ink lies apart from the rest: draw one digit only`,
     Math.min(left, top, SIDE - left - width, SIDE - top - height) === 0 && "the ink touches the edge: is it cut off?",
     width > 1.5 * height && "it is wider than digits are",
     unlike(pixels) && "it looks like none of the digits that the network learned from",
-    probability < 0.5 && "the network is not sure: is it a digit?",
+    probability < data.doubt.sure && "the network is not sure: is it a digit?",
   ];
   return [`Most likely ${digit} (${percent(probability)})`, doubts.find(Boolean)].filter(Boolean).join(", but ");
 }

@@ -39,7 +39,12 @@ def filled(network: nn.Module, images: Tensors, typical: Outlines, arithmetic: A
     """The page for a network, with the first test image of each class to load; or one that says why it can't draw."""
     firsts = np.unique(images.labels.numpy(), return_index=True)[1].tolist()
     values: dict[str, Any] = {
-        "doubt": {"centres": chain.encoded(typical.centres), "limits": typical.limits.tolist()},
+        "doubt": {
+            "apart": doubt.APART,
+            "centres": chain.encoded(typical.centres),
+            "limits": typical.limits.tolist(),
+            "sure": doubt.SURE,
+        },
         "samples": [
             {"index": i, "label": int(images.labels[i]), "pixels": chain.encoded(images.images[i].numpy())}
             for i in firsts

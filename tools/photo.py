@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+from drawing import doubt
 from stagecraft.errors import PipelineError
 
 import numpy as np
@@ -25,7 +26,6 @@ SMALLEST = 8  # pixels
 SPECK = 0.05  # of the ink of the largest part: a smaller one is dirt
 BREAK = 3  # pixels: parts that are nearer to each other are one, as the strokes of a 5
 NEAR = 0.1  # of the largest part's length: what is farther from it is beside the digit
-MUCH = 0.1  # of all ink: so much apart from the largest part can't be ignored
 THINNEST = 2.0  # pixels of the box: thinner strokes are thickened, as MNIST has hardly any
 DARK = 0.75  # of the paper round light ink: so much round dark ink is enough, as photos mostly show that
 HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"  # brands of such files, after `ftyp`
@@ -114,11 +114,11 @@ def find(gray: np.ndarray) -> Found | None:
     image = ink(gray, paper)
     if not image.any():
         return None
-    digit, doubt = pick(image)
+    digit, why = pick(image)
     middle = np.average(gray + paper, weights=digit) / 2  # between ink and paper
     margins = [(side.start, side.stop, (side.stop - side.start) // 2) for side in _box(digit > FAINT)]
     around = tuple(slice(max(0, start - margin), stop + margin) for start, stop, margin in margins)
-    return Found(digit, doubt, float((gray[around] > middle).mean()))
+    return Found(digit, why, float((gray[around] > middle).mean()))
 
 
 def background(gray: np.ndarray) -> np.ndarray:
@@ -166,7 +166,7 @@ def pick(image: np.ndarray) -> tuple[np.ndarray, str]:
     others = [i for i in boxes if mass[i] >= SPECK * mass[largest] and i != largest]
     digit = np.where(np.isin(parts, [largest, *(i for i in others if distance[i] <= reach)]), image, 0)
     apart = 1 - mass[largest] / mass[[largest, *others]].sum()
-    if apart > MUCH:
+    if apart > doubt.APART_IN_PHOTO:
         return digit, f"{apart:.0%} of the ink lies apart from the rest"
     if _cut(boxes[largest], image.shape):
         return digit, "it runs into the edge of the picture"

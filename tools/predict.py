@@ -17,7 +17,6 @@ import samebits
 import torch
 
 BAR = 40  # characters for a probability of 1
-SURE = 0.5  # a smaller probability is a doubt, as on the page to draw on
 FULLEST = 0.31  # the mean of an image: hardly one of MNIST's has more ink, a sheet of paper taken for ink has
 
 
@@ -34,7 +33,7 @@ def probabilities(image: np.ndarray) -> torch.Tensor:
 
 def doubtful(image: np.ndarray, values: torch.Tensor, typical: doubt.Outlines) -> str:
     """Why an image (28, 28) in [0, 1], of whose classes the network gives the probabilities (10,), may be no digit."""
-    if values.max() < SURE:
+    if values.max() < doubt.SURE:
         return "the network is not sure"
     if image.mean() > FULLEST:
         return "there is more ink than in a digit"

@@ -27,8 +27,8 @@ SQUARE = np.pad(np.ones((8, 8)), 10)
 @pytest.mark.parametrize(
     ("image", "largest", "expected"),
     [
-        (SQUARE, 0.51, ""),
-        (SQUARE, 0.49, "the network is not sure"),
+        (SQUARE, 0.61, ""),
+        (SQUARE, 0.59, "the network is not sure"),
         (np.maximum(SQUARE, 0.32), 0.9, "there is more ink than in a digit"),
         (np.eye(28), 0.9, "it looks like none of the digits that were learned"),
     ],
