@@ -1,6 +1,7 @@
 """The project as a thing to test: its graph, and copies of it in which DVC runs."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ os.environ["GIT_CONFIG_COUNT"] = str(len(GIT))
 for number, (key, value) in enumerate(GIT.items()):
     os.environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
 ROOT = Path(__file__).parent.parent
+PACKAGES = {"drawing", "samebits", "stagecraft"}  # of which dvc.yaml names the folder
 # The tests' own Python first, so that the stages run under it.
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -35,6 +37,12 @@ def declared(stage: str, kind: str) -> set[str]:
     kinds = ("deps",) if kind == "deps" else ("outs", "metrics", "plots")
     entries = [entry for each in kinds for entry in (STAGES | MODULES)[stage].get(each, [])]
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+
+
+def copy_code(folder: Path) -> None:
+    """Copy all that the stages and the sweep run, and what lies beside it, to a folder."""
+    for name in PACKAGES | {"stages", "sweep"}:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.md", "tests"))
 
 
 def run(*command: str, cwd: Path, status: int = 0) -> str:

@@ -12,7 +12,7 @@ from stagecraft import resume
 from stages import train
 from stages.lib import params
 from sweep.grid import Grid
-from tests.project import MODULES, ROOT, STAGES, SWEEP, declared, run
+from tests.project import MODULES, PACKAGES, ROOT, STAGES, SWEEP, declared, run
 from tools import outputs, repair
 
 import pytest
@@ -51,7 +51,6 @@ def settings_of(module: str) -> set[str]:
     return {name for names in lists for name in names}
 
 
-PACKAGES = {"drawing", "samebits", "stagecraft"}  # of which dvc.yaml names the folder
 recording: list[tuple[str, str]] | None = None
 
 

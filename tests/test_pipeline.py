@@ -17,7 +17,6 @@ from tests import replica
 from tests.project import ENVIRONMENT, STAGES, Project
 
 import pytest
-import yaml
 
 pytestmark = pytest.mark.slow
 RUN = (sys.executable, "-m", "tools.run")  # as `make run` does
@@ -104,17 +103,6 @@ def test_the_queue_runs_without_downloading_again(project: Project) -> None:
         assert "Failed" not in status and time.monotonic() < deadline, status
         time.sleep(1)
     project.run("dvc", "queue", "stop", "--kill")
-
-
-def test_the_charts_have_no_errors_and_come_once(project: Project) -> None:
-    shown = json.loads(project.run("dvc", "plots", "show", "--json"))
-    assert "errors" not in shown
-    names = list(shown["data"])
-    graph, sweep = (yaml.safe_load(project.read(name)) for name in ("dvc.yaml", "sweep/dvc.yaml"))
-    stages = graph["stages"] | {f"sweep {name}": stage for name, stage in sweep["stages"].items()}
-    pictures = [next(iter(plot)) for stage in stages.values() for plot in stage.get("plots", [])]
-    charts = [next(iter(plot)) for plot in graph["plots"]]
-    assert sorted(names) == sorted(pictures + charts)
 
 
 def test_without_a_mirror_make_run_falls_back_and_repro_says_what_to_do(tmp_path: Path) -> None:

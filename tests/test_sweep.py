@@ -14,7 +14,7 @@ from stagecraft.errors import PipelineError
 from stages import train
 from stages.lib import model, params
 from sweep import answer, comparison, grid
-from tests.project import ENVIRONMENT, ROOT
+from tests.project import ENVIRONMENT, ROOT, copy_code
 
 import pandas
 import pytest
@@ -123,8 +123,7 @@ def test_a_model_that_can_t_be_trained_is_named(small: Path, tmp_path: Path, run
 
 @pytest.mark.slow
 def test_workers_share_the_models_out_and_give_the_same_files(swept: Path, tmp_path: Path) -> None:
-    for name in ("samebits", "stages", "sweep"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_code(tmp_path)
     for name in ("data", "params.yaml", "sweep/params.yaml"):
         copy = shutil.copytree if (swept / name).is_dir() else shutil.copy
         copy(swept / name, tmp_path / name)

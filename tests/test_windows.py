@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.project import MODULES, ROOT
+from tests.project import MODULES, copy_code
 
 import pytest
 
@@ -25,9 +25,7 @@ runpy.run_module(sys.argv[1], run_name="__main__")
 
 @pytest.mark.slow
 def test_all_runs_without_what_windows_lacks_and_writes_the_same_bytes(swept: Path, tmp_path: Path) -> None:
-    for name in ("samebits", "stages", "sweep"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.md")
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    copy_code(tmp_path)
     for name in ("params.yaml", "sweep/params.yaml"):
         shutil.copy(swept / name, tmp_path / name)
     for path in [*tmp_path.rglob("*.py"), *tmp_path.rglob("*.yaml")]:

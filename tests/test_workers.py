@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import SMALL
-from tests.project import ENVIRONMENT, ROOT, Project
+from tests.project import ENVIRONMENT, Project, copy_code
 
 import pandas
 import pytest
@@ -26,8 +26,7 @@ pytestmark = pytest.mark.slow
 
 def clone(small: Path, folder: Path, **settings: object) -> Path:
     """A copy of the stages, with data and initial weights, and other settings where they are given."""
-    shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "samebits", folder / "samebits", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_code(folder)
     shutil.copytree(small / "data", folder / "data")
     (folder / "models").mkdir()
     shutil.copy(small / "models/initial.safetensors", folder / "models")

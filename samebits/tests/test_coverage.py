@@ -84,6 +84,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "mm": (lambda a, b: torch.mm(a, b.t()), (M, P)),
     "bmm": (lambda a, b: torch.bmm(a, b.mT), (Q[0], K[0])),
     "addmm": (lambda a, b, c: torch.addmm(a, b, c.t()), (B, M, P)),
+    "linear of a vector": (f.linear, (V, M, B)),
     "linear of stacks": (f.linear, (Q, M, B)),
     "sum": (torch.sum, (M,)),
     "sum of dimensions": (lambda x: x.sum((0, -1), keepdim=True), (X,)),

@@ -15,7 +15,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samebits import functions, grid, losses, watch
-from torch import nn
 from torch.nn import functional
 
 Tensors = tuple[torch.Tensor, ...]
@@ -221,14 +220,6 @@ def test_a_loss_is_right_or_infinite(loss: float) -> None:
 # Functions
 
 
-def sigmoid(x: Decimal) -> Decimal:
-    return 1 / (1 + (-x).exp())
-
-
-def tanh(x: Decimal) -> Decimal:
-    return ((2 * x).exp() - 1) / ((2 * x).exp() + 1)
-
-
 def nearest(value: Decimal) -> np.float32:
     return to_float32(Fraction(value))
 
@@ -238,25 +229,7 @@ def probabilities(row: list[float]) -> list[Decimal]:
     return [e / sum(exponentials) for e in exponentials]
 
 
-X = st.floats(-120, 120, width=32) | st.floats(-1, 1, width=32)
 LOGITS = st.lists(st.lists(st.floats(-90, 90, width=32), min_size=3, max_size=3), min_size=1, max_size=4)
-
-
-@many
-@given(st.lists(X, min_size=1, max_size=9))
-def test_sigmoid_and_tanh_are_rounded_correctly(values: list[float]) -> None:
-    x = torch.tensor(values, requires_grad=True)
-    with localcontext(prec=130):
-        expected = [[nearest(f(Decimal(v))) for v in values] for f in (sigmoid, tanh)]
-    with samebits.exact():
-        found = [torch.sigmoid(x), functional.tanh(x)]
-    for f, e in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(f.detach(), e)
-    one = np.float32(1)
-    s, t = (np.array(e, np.float32) for e in expected)
-    for f, derivative in zip(found, ((one - s) * s, one - t * t), strict=True):
-        (gradient,) = torch.autograd.grad(f.sum(), x)
-        np.testing.assert_array_equal(gradient, derivative)
 
 
 @many
@@ -383,41 +356,3 @@ def test_dropout_drops_that_fraction_and_scales_the_rest(p: float) -> None:
     np.testing.assert_array_equal(found.detach(), np.where(kept, scaled, 0) + 0)
     (gradient,) = torch.autograd.grad(found.sum(), x)
     assert set(gradient.flatten().tolist()) <= {0.0, float(np.float32(1) / np.float32(1 - p if p < 1 else 1))}
-
-
-# Networks
-
-
-NETWORKS = {
-    "sigmoid": lambda: nn.Sequential(nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 3)),
-    "ReLU": lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)),
-    "tanh": lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)),
-    "two hidden layers": lambda: nn.Sequential(
-        nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)
-    ),
-    "without bias": lambda: nn.Sequential(nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, 3, bias=False)),
-    "stack of matrices": lambda: nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Linear(3, 4), nn.Flatten(), nn.Linear(8, 3)),
-}
-
-
-@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_gradients_are_near_those_of_float64(network: Callable[[], nn.Module]) -> None:
-    torch.manual_seed(2)
-    exactly = network()
-    plain = network().double()
-    plain.load_state_dict(exactly.state_dict())
-    x, labels = torch.randn(7, 6), torch.arange(7) % 3
-    with samebits.exact():
-        loss = functional.cross_entropy(exactly(x), labels)
-    loss.backward()
-    reference = functional.cross_entropy(plain(x.double()), labels)
-    reference.backward()
-    assert loss.item() == pytest.approx(reference.item(), rel=1e-6)
-    for found, expected in zip(exactly.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(found.grad.double(), expected.grad, rtol=1e-5, atol=1e-6)
-
-
-def test_a_vector_is_one_row() -> None:
-    x, weight = matrix(1, 4, 0, 1), matrix(2, 4, 0, 2)
-    with samebits.exact():
-        same((functional.linear(x[0], weight), functional.linear(x, weight)[0]))
