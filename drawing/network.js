@@ -14,10 +14,10 @@ const floats = (text) => new Float32Array(bytes(text).buffer);
 const ERROR = 2 ** -44; // how far Math.exp and Math.tanh, and what is made of them, may be from the truth, relative to it
 const POINT = 320n; // bits after the point of the integers that settle what it leaves open
 
-/** grid.bits_of: the logarithm to base 2, rounded up; 32 - clz32(i) is the number of bits of an integer. */
+/** The logarithm to base 2, rounded up; 32 - clz32(i) is the number of bits of an integer. */
 const bitsOf = (terms) => 32 - Math.clz32(terms - 1);
-const factorBits = (terms) => (53 - bitsOf(terms)) >> 1; // as in grid.py
-const termBits = (terms) => 53 - bitsOf(terms);
+const termBits = (terms) => 53 - bitsOf(terms); // both as in grid.py
+const factorBits = (terms) => termBits(terms) >> 1;
 
 /** grid.on_grid: float32 values rounded to so few bits that sums of them, or of their products, are exact. */
 function onGrid(/** @type {Float32Array} */ values, /** @type {number} */ bits) {
@@ -36,7 +36,7 @@ function product(/** @type {Float32Array} */ grid, /** @type {number} */ row, /*
   return Math.fround(sum);
 }
 
-/** products.infer: of each unit the sum, plus the bias, rounded again. */
+/** products.linear: of each unit the sum, plus the bias, rounded again. */
 function linear(/** @type {Layer} */ { terms, grid, bias }, /** @type {Float32Array} */ values) {
   const result = new Float32Array((values.length / terms) * bias.length);
   for (let start = 0; start < values.length; start += terms) {
@@ -46,7 +46,7 @@ function linear(/** @type {Layer} */ { terms, grid, bias }, /** @type {Float32Ar
   return result;
 }
 
-/** products.infer_convolution: the same of what each window sees of all channels of its group. */
+/** products.convolution: the same of what each window sees of all channels of its group. */
 function convolution(/** @type {Layer} */ { terms, grid, bias, groups, plane, windows }, /** @type {Float32Array} */ values) {
   const x = onGrid(values, factorBits(terms));
   const [channels, units] = [values.length / plane / groups, bias.length / groups];

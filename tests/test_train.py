@@ -1,3 +1,5 @@
+import math
+import random
 import shutil
 from contextlib import chdir
 from pathlib import Path
@@ -6,7 +8,11 @@ from stagecraft import resume
 from stagecraft.errors import PipelineError
 from stages import train
 from stages.lib import data, model, tensors
+from stages.lib.params import Params
+from stages.train import Trainer
+from tests.trainers import SETTINGS
 
+import numpy as np
 import pandas
 import pytest
 import torch
@@ -83,6 +89,48 @@ def test_dropout_depends_on_the_seed_and_is_only_in_training(
         logits = network(validation.images.flatten(1) / 255)
         (*_, last) = pandas.read_csv("plots/loss.csv")["validation_loss"]
     assert last == pytest.approx(nn.functional.cross_entropy(logits, validation.labels).item(), rel=1e-5)
+
+
+class Spy(nn.Module):
+    """A network that notes whether it trains, and what is drawn then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.seen = nn.Linear(784, 10), []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        drawn = (torch.rand(1).item(), np.random.rand(), random.random()) if self.training else ()
+        self.seen.append((len(images), drawn))
+        return self.layer(images)
+
+
+IMAGES = tensors.Tensors(torch.arange(5 * 784, dtype=torch.uint8).view(5, 28, 28), torch.tensor([1, 0, 3, 2, 4]))
+
+
+def fit(trainer: type[Trainer], network: nn.Module) -> list[dict[str, float | None]]:
+    settings = Params(**SETTINGS | {"batch_size": 2, "validation_images": 1})
+    return list(train.fit(trainer(network, settings), IMAGES, settings, range(1, 4)))
+
+
+def test_each_epoch_trains_on_all_images_and_draws_anew_and_nothing_is_drawn_to_validate() -> None:
+    one, other = Spy(), Spy()
+    for spy in (one, other):
+        torch.manual_seed(len(spy.seen) + id(spy))  # what was drawn before must not matter
+        fit(Trainer, spy)
+    assert [len(drawn) and images for images, drawn in one.seen] == [2, 2, 0, 2, 2, 0, 2, 2, 0]
+    assert [images for images, drawn in one.seen if not drawn] == [1, 1, 1]
+    drawn = [number for _, numbers in one.seen for number in numbers]
+    assert len(set(drawn)) == len(drawn) == 18
+    assert one.seen == other.seen
+
+
+def test_a_loss_that_is_no_number_stops_the_training() -> None:
+    class Lost(Trainer):
+        def step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return super().step(images, labels) * math.nan
+
+    with pytest.raises(PipelineError, match=r"training diverged: .* found nan in step 1 of an epoch"):
+        fit(Lost, nn.Linear(784, 10))
 
 
 @pytest.mark.parametrize("lr", [1e6, 1e38])
