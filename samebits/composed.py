@@ -33,7 +33,13 @@ def var(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     centered = x - x.mean(dims_of(x, dim), True)
-    return (centered * centered).sum(dim, keepdim) / (count(x, dim) - (unbiased if correction is None else correction))
+    freedom = count(x, dim) - (unbiased if correction is None else correction)
+    return (centered * centered).sum(dim, keepdim) / max(freedom, 0)
+
+
+def root(x: Tensor) -> Tensor:
+    """Square roots, without a gradient where they are 0."""
+    return x.where(x != 0, 1).sqrt() * (x != 0)
 
 
 def var_mean(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **kwargs: Any) -> Any:
@@ -41,15 +47,14 @@ def var_mean(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = 
 
 
 def norm(x: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """Of `p` 1, 2 or infinity; without a gradient where it is 0."""
+    """Of `p` 1, 2 or infinity."""
     if p == math.inf:
         return x.abs().amax(dims_of(x, dim), keepdim)
     if p == 1:
         return x.abs().sum(dim, keepdim)
     if p not in (2, "fro", None):
         raise NotImplementedError(f"a norm of order {p}; 1, 2 and infinity are covered")
-    squares = (x * x).sum(dim, keepdim)
-    return squares.where(squares > 0, 1).sqrt() * (squares > 0)
+    return root((x * x).sum(dim, keepdim))
 
 
 # Normalization
@@ -69,12 +74,13 @@ def batch_norm(
     x: Tensor, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False,
     momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
-    """In training over the images of all workers."""
+    """In training over the images of all workers; raises ValueError, as PyTorch does, if a channel has one number."""
     if training or running_mean is None:
         dims = (0, *range(2, x.dim()))
+        if training and (n := count(x, dims)) == 1:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
         y, middle, variance = standardized(x, dims, eps, per_channel(x, weight), per_channel(x, bias))
         if running_mean is not None and running_var is not None:
-            n = count(x, dims)
             with torch.no_grad():
                 running_mean += (middle.flatten() - running_mean) * momentum
                 running_var += (variance.flatten() * n / (n - 1) - running_var) * momentum
@@ -155,9 +161,9 @@ def nll_loss(
 ) -> Tensor:  # fmt: skip
     """Of logarithms (n, classes, ...) of probabilities; with smoothing also of the classes that are not the label."""
     kept = labels != ignore_index
-    labels = labels.where(kept, 0)
+    labels = labels.where(kept, 0).long()
     weights = kept.float() if weight is None else weight[labels] * kept
-    losses = -logs.gather(1, labels.unsqueeze(1)).squeeze(1) * weights
+    losses = torch.where(kept, -logs.gather(1, labels.unsqueeze(1)).squeeze(1) * weights, 0.0)
     if label_smoothing:
         all_classes = scaled(logs, per_channel(logs, weight)).sum(1) * kept
         losses = losses * (1 - label_smoothing) - all_classes * (label_smoothing / logs.shape[1])
@@ -186,6 +192,11 @@ def kl_div(x: Tensor, y: Tensor, reduction: str = "mean", log_target: bool = Fal
 def huber(x: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
     distance = (x - y).abs()
     return torch.where(distance < delta, distance * distance * 0.5, (distance - 0.5 * delta) * delta)
+
+
+def limited_log(x: Tensor) -> Tensor:
+    """-100 of 0, without a gradient."""
+    return torch.where(x > 0, x.where(x > 0, 1).log(), -100.0)
 
 
 def logistic(x: Tensor, y: Tensor, pos_weight: Tensor | None = None) -> Tensor:
@@ -271,7 +282,10 @@ def scaled_dot_product_attention(
     scores = (query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)) @ key.mT
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    return dropout(masked(scores, attn_mask).softmax(-1), dropout_p, dropout_p > 0) @ value
+    scores = masked(scores, attn_mask)
+    nothing = scores.detach().amax(-1, True) == -math.inf  # is attended to
+    weights = scores.masked_fill(nothing, 0.0).softmax(-1).masked_fill(nothing, 0.0)
+    return dropout(weights, dropout_p, dropout_p > 0) @ value
 
 
 def multi_head_attention_forward(
@@ -310,7 +324,7 @@ NAMES = (
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NAMES.split()} | {
     "vector_norm": norm,
     "mean": lambda x, dim=None, keepdim=False: x.sum(dim, keepdim) / count(x, dim),
-    "std": lambda x, *args, **kwargs: x.var(*args, **kwargs).sqrt(),
+    "std": lambda x, *args, **kwargs: root(x.var(*args, **kwargs)),
     "normalize": lambda x, p=2, dim=1, eps=1e-12: x / norm(x, p, dim, True).clamp_min(eps),
     "cosine_similarity": lambda x, y, dim=1, eps=1e-8: (
         functional.normalize(x, 2, dim, eps) * functional.normalize(y, 2, dim, eps)
@@ -326,7 +340,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NA
     "l1_loss": each(lambda x, y: (x - y).abs()),
     "huber_loss": each(huber),
     "smooth_l1_loss": each(lambda x, y, beta=1.0: huber(x, y, beta) / beta if beta else (x - y).abs()),
-    "binary_cross_entropy": each(lambda x, y: -(y * x.log().clamp_min(-100) + (1 - y) * (1 - x).log().clamp_min(-100))),
+    "binary_cross_entropy": each(lambda x, y: -(y * limited_log(x) + (1 - y) * limited_log(1 - x))),
     "binary_cross_entropy_with_logits": each(logistic),
     "avg_pool1d": avg_pool(1),
     "avg_pool2d": avg_pool(2),

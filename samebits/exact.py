@@ -29,11 +29,14 @@ def bernoulli_(x: Tensor, p: float = 0.5, *, generator: Any = None) -> Tensor:
     return workers.of_images(x.copy_(drawn < p))
 
 
-def arange(*numbers: Any, **options: Any) -> Tensor:
+def arange(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None, **options: Any) -> Tensor:
     """Of whole numbers, also as floats; of others a library may multiply or add."""
-    if any(value % 1 for value in (*numbers, *(options.get(name, 0) for name in ("start", "end", "step")))):
+    numbers = (0, start, step) if end is None else (start, end, step)
+    if any(number % 1 for number in numbers):
         raise refusal("arange", "only of whole numbers has it one right answer")
-    return torch.arange(*numbers, **options)
+    is_float = any(isinstance(number, float) for number in numbers)
+    first, last, each = map(int, numbers)
+    return torch.arange(first, last, each, **options).to(dtype or (torch.float32 if is_float else torch.int64))
 
 
 def by_name(functions: dict[str, Call]) -> dict[Call, Call]:
@@ -67,6 +70,7 @@ PRIMITIVES: dict[str, Call] = {
     **{name: optimizers.METHODS[name] for name in ("addcmul", "addcmul_", "addcdiv", "addcdiv_", "lerp", "lerp_")},
 }
 COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function in tables.PICKED}
+COMPUTED[functional.unfold] = sums.unfold
 COMPOSED = by_name(composed.FUNCTIONS)
 for name in ("batch_norm", "instance_norm", "kl_div", "binary_cross_entropy_with_logits"):
     del COMPOSED[getattr(torch, name)]  # their arguments are in another order than those of torch.nn.functional
@@ -84,12 +88,12 @@ class Exact(TorchFunctionMode):
     def __torch_function__(self, func: Call, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in PLAIN:
             result = func(*args, **kwargs) if kwargs else func(*args)
-        elif compute := COMPUTED.get(func):
-            result = compute(*args, **(kwargs or {}))
-        elif func in COMPOSED:
-            result = self._composed(func, args, kwargs or {})
         else:
-            result = self._checked(func, args, kwargs or {})
+            args, kwargs = by_position(func, args, kwargs) if kwargs else (args, {})
+            if compute := COMPUTED.get(func):
+                result = compute(*args, **kwargs)
+            else:
+                result = (self._composed if func in COMPOSED else self._checked)(func, args, kwargs)
         if self.others and func not in DECIDES:
             self._mark(func, args, kwargs or {}, result)
         return result
@@ -98,7 +102,7 @@ class Exact(TorchFunctionMode):
         """Without what PyTorch's signatures still have for older code, or for speed."""
         if args and isinstance(args[-1], torch.dtype):
             *args, kwargs["dtype"] = args
-        for name in ("size_average", "reduce", "out", "dtype"):
+        for name in ("size_average", "reduce", "dtype"):
             if kwargs.pop(name, None) not in (None, torch.float32):
                 raise refusal(name_of(func), f"{name} is not covered")
         check_l1_loss(func)
@@ -127,6 +131,10 @@ class Exact(TorchFunctionMode):
         elif func in tables.WITHOUT_GRADIENT:
             if needs_gradient(*tensors):
                 raise refusal(name_of(func), "its gradient is a sum")
+            if any(isinstance(value, str) for value in values):  # scatter's reduce
+                raise refusal(name_of(func), "it adds or multiplies in any order")
+            if func is Tensor.__setitem__ and sums.puts_twice(*args):
+                raise refusal(name_of(func), "it puts several numbers in one place")
         elif func in tables.OF_INTEGERS:
             if any(functions.is_float(value) for value in values):
                 raise refusal(name_of(func), "a sum or product of floats depends on its order")
@@ -149,6 +157,8 @@ class Exact(TorchFunctionMode):
         images, own = first.of_images, first.shape[first.of_images]
         if func in tables.ALONG and first is args[0] and images in dims_along(func, first, args, kwargs):
             raise refusal(name_of(func), "with several workers it would need the images of all")
+        if func in tables.JOIN:
+            images = joined(func, args, kwargs, images)
         if func in tables.TURN:
             probe = torch.empty([i + 2 for i in range(first.dim())])  # each dimension has a size of its own
             images = list(func(probe, *args[1:], **kwargs).shape).index(images + 2)
@@ -157,6 +167,27 @@ class Exact(TorchFunctionMode):
             if isinstance(x, Tensor) and (x.dim() <= images or (own and x.shape[images] % own)):
                 raise refusal(name_of(func), "with several workers it can't be told which images its result is of")
         workers.of_images(result, images)
+
+
+def by_position(func: Call, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Arguments as the functions here take them: tensors by position, and NumPy's names as PyTorch's own."""
+    if kwargs.get("out") is not None:
+        raise refusal(name_of(func), "out is not covered")
+    named = {{"axis": "dim", "keepdims": "keepdim"}.get(name, name): value for name, value in kwargs.items()}
+    first, others = ([named.pop(name) for name in names if name in named] for names in (["input"], OTHERS))
+    return (*first, *args, *others), {name: value for name, value in named.items() if name != "out"}
+
+
+OTHERS = ["mat1", "other", "mat2", "vec", "tensor"]  # what PyTorch calls the second and third of them
+
+
+def joined(func: Call, args: Any, kwargs: Any, images: int) -> int:
+    """Which dimension images are, where tensors are put together of which they are that one."""
+    parts, is_new = args[0], func is torch.stack
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % (parts[0].dim() + is_new)
+    if dim == images and not is_new and not all(hasattr(part, "of_images") for part in parts):
+        raise refusal(name_of(func), "with several workers, each would add the same to its images")
+    return images + (is_new and dim <= images)
 
 
 def dims_along(func: Call, x: Tensor, args: Any, kwargs: Any) -> tuple[int, ...]:
@@ -206,35 +237,55 @@ def name_of(function: Call) -> str:
     return resolve_name(function) or getattr(function, "__name__", str(function))
 
 
+AT_ONCE = 2**15  # numbers that PyTorch gives to a thread
+
+
+def flushed(count: int) -> bool:
+    """Whether of so many tiny numbers some become 0."""
+    return bool((torch.full((count,), 1e-39) * 1 == 0).any())
+
+
 class exact:  # noqa: N801
     """Within it, networks, losses, gradients and steps of optimizers have the same bits on every machine.
 
-    Used like torch.autocast, around a whole training or evaluation, once or several times.
-    Raises NotExactError, which names the line, for what might not have the same bits.
+    Used like torch.autocast, around a whole training or evaluation, once or several times; another one within it
+    changes nothing. Raises NotExactError, which names the line, for what might not have the same bits.
     """
 
+    active = False  # whether one is entered
+
     def __init__(self) -> None:
-        self.mode, self.watch, self.entered = Exact(), Watch(), ExitStack()
+        self.mode, self.watch, self.entered = Exact(), Watch(), list[ExitStack]()
 
     def __enter__(self) -> None:
-        flushes = bool(torch.tensor(1e-39).mul(1) == 0)  # a library may have changed that for the whole process
+        if exact.active:
+            self.entered.append(ExitStack())
+            return
+        flushes = flushed(1)  # a library may have changed that for the whole process
         torch.set_flush_denormal(False)
         with ExitStack() as stack:
             stack.callback(torch.set_flush_denormal, flushes)
+            if torch.get_num_threads() > 1 and flushed(AT_ONCE * torch.get_num_threads()):
+                raise refusal("PyTorch's threads", "set_flush_denormal(True) has made them flush tiny numbers to 0")
             stack.callback(register_optimizer_step_pre_hook(self._before_step).remove)
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
             self.mode.others = workers.size() > 1
             for context in (optimizers.shielded_steps(), self.watch, self.mode):
                 stack.enter_context(context)
-            self.entered = stack.pop_all()
+            stack.callback(setattr, exact, "active", False)
+            exact.active = True
+            self.entered.append(stack.pop_all())
 
     def __exit__(self, *error: Any) -> None:
-        self.entered.__exit__(*error)
+        self.entered.pop().__exit__(*error)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         optimizers.check(optimizer)
+        self.scheduled = optimizers.rounded(optimizer)
         optimizers.now.steps = True
 
-    def _after_step(self, *_: Any) -> None:
+    def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         optimizers.now.steps = False
-        self.watch.next()
+        for group, lr in self.scheduled:
+            group["lr"] = lr
+        self.watch.next(optimizer)

@@ -12,7 +12,7 @@ import torch
 from samebits import workers
 from samebits.errors import check_float32
 from samebits.functions import apply
-from samebits.grid import below, divisor, factor_bits, on_grid_along
+from samebits.grid import below, divisor, factor_bits
 from torch import Tensor
 
 Moments = tuple[Tensor, Tensor, Tensor]
@@ -37,14 +37,15 @@ class Standardized(torch.autograd.Function):
         deviation = apply("sqrt", variance + eps)
         y = x.sub_(mean.float()).div_(deviation)
         ctx.save_for_backward(on_grid, mean, deviation, y, weight)
-        found = y if weight is None else y * weight
+        found = y.clone() if weight is None else y * weight  # which may be changed in place
         return found if bias is None else found + bias, middle.add_(mean.float()), variance
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> Any:  # type: ignore[override]
         """From two sums, which are the gradients of bias and weight."""
         on_grid, mean, deviation, y, weight = ctx.saved_tensors
-        other = on_grid_along(gradient, factor_bits(ctx.n), ctx.dims, shared=ctx.total)
+        low, high = bounds(gradient, ctx.dims, ctx.total)
+        other = below(gradient, factor_bits(ctx.n), torch.maximum(high.abs_(), low.abs_()))
         for_bias, products = sums_of(other, on_grid, ctx.dims, ctx.total)
         for_weight = products.sub_(mean * for_bias).div_(deviation).float()
         for_bias = for_bias.float()

@@ -23,10 +23,7 @@ Call = Callable[..., Any]
 
 
 def check(optimizer: Optimizer) -> None:
-    """Raise NotExactError for what steps in another way, and for a learning rate that systems could round differently.
-
-    A schedule may be a last digit off in float64, as are the functions it is made of. That must not matter in float32.
-    """
+    """Raise NotExactError for what steps in another way."""
     name = f"torch.optim.{type(optimizer).__name__}"
     for group in optimizer.param_groups:
         for option in ("foreach", "fused", "capturable", "differentiable"):
@@ -34,11 +31,24 @@ def check(optimizer: Optimizer) -> None:
                 raise refusal(f"{name} with {option}", "it computes in another way; leave that out")
         if group.get("foreach", False) is None and group["params"][0].device.type != "cpu":
             raise refusal(f"{name} with foreach", "that is its default on this device; pass foreach=False")
+
+
+def rounded(optimizer: Optimizer) -> list[tuple[dict[str, Any], float]]:
+    """Set learning rates that a schedule has made to the nearest float32; returns the groups with what they had.
+
+    A schedule may be a last digit off in float64, as are the functions it is made of. That must not matter.
+    Raises NotExactError for one that systems could round differently.
+    """
+    before = []
+    for group in optimizer.param_groups:
         lr = group.get("lr", 0.0)
         if isinstance(lr, float) and lr != group.get("initial_lr", lr):
             low, high = torch.tensor([lr * (1 - functions.ERROR), lr * (1 + functions.ERROR)]).tolist()
             if low != high:
                 raise refusal(f"lr = {lr!r}", "it is halfway between two float32; round the schedule to 9 digits, say")
+            before.append((group, lr))
+            group["lr"] = low
+    return before
 
 
 class Number(float):

@@ -41,8 +41,10 @@ def needs_gradient(*values: Any) -> bool:
 
 def dims_of(x: Tensor, dim: Any) -> tuple[int, ...]:
     """The dimensions that `dim` names, from 0 on, in order; all of them if it is None or empty."""
-    named = range(x.dim()) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
-    return tuple(sorted(d % max(x.dim(), 1) for d in named)) if x.dim() else ()
+    named = [dim] if isinstance(dim, int) else dim or range(x.dim())
+    if any(not -max(x.dim(), 1) <= d < max(x.dim(), 1) for d in named):
+        raise IndexError(f"Dimension out of range: {dim} of {x.dim()}")
+    return tuple(sorted(d % x.dim() for d in named)) if x.dim() else ()
 
 
 # Sums
@@ -62,7 +64,9 @@ def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: A
     """Exact, of float32; whole numbers are anyway. Over images it is the sum over those of all workers."""
     shared, dims = workers.is_of_images(x), dims_of(x, dim)
     total = shared and 0 in dims
-    if not x.is_floating_point() and not (dtype and dtype.is_floating_point):
+    if x.is_complex() or dtype not in (None, torch.float32, torch.int64):
+        raise refusal("sum", "only those of float32 and of whole numbers are exact")
+    if not x.is_floating_point() and dtype != torch.float32:
         sums = torch.sum(x, dims, keepdim, dtype=dtype)
         sums = workers.total(sums)[0].to(sums.dtype) if total else sums
     else:
@@ -79,7 +83,7 @@ def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: A
 def stretched(x: Tensor, shape: Any, total: bool) -> Tensor:
     """float32 `x` repeated to `shape`, as in broadcasting; if `total`, its gradient is the sum of all workers'."""
     own, lead = x.shape, len(shape) - x.dim()
-    dims = (*range(lead), *(lead + i for i, n in enumerate(own) if n == 1 and (total or shape[lead + i] > 1)))
+    dims = (*range(lead), *(lead + i for i, n in enumerate(own) if n == 1 and (total or shape[lead + i] != 1)))
     return Linear.apply(x, lambda x: x.expand(shape), lambda gradient: added(gradient, dims, total).reshape(own))
 
 
@@ -118,16 +122,14 @@ def taken(x: Tensor, index: Tensor, shared: bool, total: bool = False) -> Tensor
     """
     shape = x.shape
 
-    def take(x: Tensor, index: Tensor) -> Tensor:
-        return x.index_select(0, index.flatten()).view(*index.shape, *shape[1:])
-
     def put(gradient: Tensor, index: Tensor) -> Tensor:
         bits = term_bits(workers.rows(index.numel()) if shared else index.numel())
-        terms = on_grid(gradient, bits, shared=shared).reshape(-1, *shape[1:])
-        sums = terms.new_zeros(shape).index_add_(0, index.flatten(), terms)
+        sums = torch.zeros(shape, dtype=torch.float64, device=gradient.device)
+        sums.index_add_(0, index, on_grid(gradient, bits, shared=shared))
         return (workers.total(sums)[0] if total else sums).float()
 
-    return Linear.apply(x, take, put, index)
+    rows = Linear.apply(x, lambda x, index: x.index_select(0, index), put, index.flatten())
+    return rows.view(*index.shape, *shape[1:])
 
 
 def picked(function: Call) -> Call:
@@ -138,9 +140,29 @@ def picked(function: Call) -> Call:
             return function(x, *args, **kwargs)
         check_float32(function.__name__, x)
         numbers = torch.arange(x.numel(), dtype=torch.float64, device=x.device).view(x.shape)  # as `pad` wants floats
-        return taken(x.reshape(-1), function(numbers, *args, **kwargs).long(), workers.is_of_images(x))
+        own = workers.is_of_images(x)
+        places = [*(args[0] if args and isinstance(args[0], tuple | list) else args), *kwargs.values()]
+        total = not own and any(isinstance(place, Tensor) and workers.is_of_images(place) for place in places)
+        found = taken(x.reshape(-1), function(numbers, *args, **kwargs).long(), own or total, total)
+        return workers.of_images(found) if total else found
 
     return compute
+
+
+def unfold(x: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+    """The windows of images, as columns; what is padded is 0."""
+    rows, columns = [padding] * 2 if isinstance(padding, int) else padding
+    padded = functional.pad(x, [columns, columns, rows, rows])
+    return picked(functional.unfold)(padded, kernel_size, dilation, 0, stride)
+
+
+def puts_twice(x: Tensor, index: Any, value: Any) -> bool:
+    """Whether x[index] = value puts several numbers in one place, of which one thread or another is the last."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not isinstance(value, Tensor) or value.numel() < 2 or takes_none_twice(Tensor.__getitem__, (parts,), {}):
+        return False
+    places = torch.arange(x.numel(), device=x.device).view(x.shape)[index]
+    return len(places.unique()) < places.numel()
 
 
 def takes_none_twice(function: Call, args: Any, kwargs: Any) -> bool:

@@ -85,6 +85,7 @@ PLAIN |= {
 # They put the dimensions of their argument in another order.
 TURN = named("transpose permute movedim moveaxis swapaxes swapdims t unsqueeze")
 TURN |= {getattr(torch.Tensor, name).__get__ for name in ("T", "mT")}
+JOIN = named("cat concat concatenate stack")
 # They look at several numbers along a dimension: the place of that argument, and which it is if there is none.
 ALONG = {
     function: (place, default)

@@ -5,6 +5,7 @@ ever more seldom; without steps, as in an evaluation, at the first operations.
 """
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Watch(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps, self.seen, self.active = 0, 0, False
+        self.steps, self.seen, self.active = Counter[int](), 0, False
 
     def __enter__(self) -> "Watch":
         self.active, self.seen = True, 0
@@ -34,10 +35,10 @@ class Watch(TorchDispatchMode):
             self.active = False
             super().__exit__(*error)
 
-    def next(self) -> None:
-        """After a step of an optimizer: look at the next one if those before it are 0, 1, 4, 16, 64, ..."""
-        self.steps += 1
-        if self.steps & (self.steps - 1) == 0 and self.steps.bit_length() % 2 == 1:
+    def next(self, optimizer: Any) -> None:
+        """After a step of an optimizer: look at what follows if 1, 4, 16, 64, ... steps of any have been done."""
+        self.steps[id(optimizer)] += 1
+        if any(done & (done - 1) == 0 and done.bit_length() % 2 == 1 for done in self.steps.values()):
             if not self.active:
                 self.__enter__()
             self.seen = 0
@@ -58,13 +59,16 @@ def is_right(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     name = func.overloadpacket.__name__.removesuffix("_")
     if func.namespace == "profiler":  # an optimizer names its steps for it
         return True
-    if name in RIGHT:
-        return kwargs.get("alpha", 1) == 1 and not kwargs.get("rounding_mode") and not kwargs.get("accumulate")
-    if name == "uniform":
-        return (*args[1:], *kwargs.values())[:2] in ((), (0, 1))
     values = [*args, *kwargs.values()]
     tensors = [v for value in values for v in (value if isinstance(value, list) else [value]) if hasattr(v, "dtype")]
-    return bool(tensors) and not any(v.dtype.is_floating_point for v in tensors) and not kwargs.get("dtype")
+    if any(isinstance(value, complex) for value in values) or any(x.dtype.is_complex for x in tensors):
+        return False
+    adds = "reduce" in func._overloadname or (name == "index_put" and (kwargs.get("accumulate") or True in args[3:]))
+    if name in RIGHT and not adds:
+        return kwargs.get("alpha", 1) == 1 and not kwargs.get("rounding_mode")
+    if name == "uniform":
+        return (*args[1:], *kwargs.values())[:2] in ((), (0, 1))
+    return bool(tensors) and not any(x.dtype.is_floating_point for x in tensors) and not kwargs.get("dtype")
 
 
 def check_caller(func: Any) -> None:

@@ -8,6 +8,18 @@ import torch
 from samebits import workers
 from torch.nn import functional
 
+
+def table() -> torch.Tensor:
+    return torch.arange(36.0).view(6, 6).requires_grad_()
+
+
+def gradient_of(loss: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    weights = table()
+    loss(weights).square().mean().backward()
+    assert weights.grad is not None
+    return weights.grad
+
+
 WEIGHTS = torch.arange(1.0, 7) ** 2  # of classes
 # A worker that has only some of the images can do these as if it had all ...
 SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -20,6 +32,11 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "rows of features": lambda x: x.view(-1, 2).mean(0),
     "dropout": lambda x: functional.dropout(x, 0.5),
     "whole channels dropped": lambda x: functional.dropout2d(x.unflatten(1, (3, 2)).unsqueeze(-1), 0.5),
+    "rows of weights": lambda x: (table()[x.argmax(1)] * x).mean(0),
+    "gradient of rows of weights": lambda x: gradient_of(lambda weights: weights[x.argmax(1)] * x),
+    "gradient of elements of weights": lambda x: gradient_of(lambda weights: weights[0].gather(0, x.argmax(1))),
+    "side by side": lambda x: torch.cat([x, x * 2], 1).mean(0),
+    "one after the other": lambda x: torch.cat([x, x * 2]).mean(0),
     "loss of labels": lambda x: functional.nll_loss(x.log_softmax(1), x.argmax(1)),
     "loss by class": lambda x: functional.cross_entropy(x, x.argmax(1), WEIGHTS, label_smoothing=0.1),
 }
@@ -34,6 +51,8 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "without dimensions of size 1": lambda x: x.squeeze(),
     "any": lambda x: (x > 0.5).any(),
     "turned round": lambda x: x.flip(0),
+    "images before others": lambda x: torch.cat([x, torch.ones(2, 6)]).mean(0),
+    "a new first dimension": lambda x: torch.stack([x, x]).mean(0),
     "each with each": lambda x: x @ x.t(),
     "each feature with each": lambda x: x.t() @ x,
     "drawn for its own": lambda x: x + torch.rand(x.shape),

@@ -46,6 +46,30 @@ def unseen(made: nn.Module) -> None:
         made[0].weight.add_(made[0].weight.grad, alpha=-0.1)  # type: ignore[index, union-attr, operator]
 
 
+ROWS = torch.zeros(4, 5, dtype=torch.int64)
+
+
+def accumulated(gradient: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(4, 5).index_put_((torch.zeros(4, dtype=torch.int64),), gradient, accumulate=True)
+
+
+def last_of_each() -> torch.Tensor:
+    images = torch.zeros(6, 5)
+    images[LABELS] = X
+    return images
+
+
+def third(loss: Callable[[nn.Module], torch.Tensor]) -> None:
+    """Three networks in turn, of which the third has another loss."""
+    networks = [network() for _ in range(3)]
+    optimizers = [torch.optim.SGD(made.parameters(), lr=0.1) for made in networks]
+    with samebits.exact():
+        for _ in range(2):
+            for made, optimizer, each in zip(networks, optimizers, (loss_of, loss_of, loss), strict=True):
+                each(made).backward()
+                optimizer.step()
+
+
 def loss_of(made: nn.Module, x: torch.Tensor = X) -> torch.Tensor:
     return functional.cross_entropy(made(x), LABELS)
 
@@ -102,6 +126,12 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a Fourier transform": lambda: trained(loss=lambda made: torch.fft.rfft(made(X)).abs().sum()),
     "weights of l1_loss": lambda: trained(loss=lambda made: functional.l1_loss(made(X), X[:, :3], weight=X[:, :3])),
     "numbers in steps of a tenth": lambda: trained(loss=lambda made: (made(X)[:, 0] * torch.arange(0, 0.6, 0.1)).sum()),
+    "complex numbers": lambda: trained(loss=lambda made: (made(X) * (1 + 2j)).abs().sum()),
+    "several numbers for one place": lambda: trained(loss=lambda made: loss_of(made, last_of_each())),
+    "numbers that are added to places": lambda: trained(prepare=hooked(lambda g: g.scatter(0, ROWS, g, reduce="add"))),
+    "the same in the backward pass": lambda: trained(prepare=hooked(accumulated)),
+    "the third of three optimizers": lambda: third(through_own_function),
+    "a result for another tensor": lambda: trained(loss=lambda made: torch.exp(made(X), out=torch.empty(6, 3)).sum()),
     "an update that is called past the mode": lambda: trained(unseen),
     "another norm": lambda: trained(loss=lambda made: made[0].weight.norm(p=3)),
 }  # fmt: skip
@@ -192,12 +222,13 @@ def test_what_pytorch_runs_again_or_elsewhere_ends_with_an_error_of_its_own() ->
         trained(loss=lambda made: loss_of(made) + torch.jit.script(scripted)(made[0].weight))  # type: ignore[index]
 
 
-def test_a_schedule_of_one_s_own_is_rounded_to_float32() -> None:
+@pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam])
+def test_a_schedule_of_one_s_own_is_rounded_to_float32(make: Callable[..., torch.optim.Optimizer]) -> None:
     """The documented limit: the last digit of its float64 is not seen, as long as it does not decide the float32."""
 
     def weights(off: float) -> torch.Tensor:
         made = network()
-        optimizer = torch.optim.SGD(made.parameters(), lr=0.5)
+        optimizer = make(made.parameters(), lr=0.5)
         with samebits.exact():
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: math.cos(n / 9) * (1 + off))
             for _ in range(4):
@@ -207,7 +238,7 @@ def test_a_schedule_of_one_s_own_is_rounded_to_float32() -> None:
                 schedule.step()
         return made[0].weight.detach()
 
-    assert torch.equal(weights(0.0), weights(2.0**-52))
+    assert all(torch.equal(weights(0.0), weights(n * 2.0**-52)) for n in range(1, 9))
 
 
 def test_numpy_in_between_is_not_seen() -> None:

@@ -1,5 +1,7 @@
 """Each function that is covered, values and gradients, beside PyTorch's own in float64."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +24,8 @@ UNLIKE = torch.tensor([1e-3, 1.0, 1e5, 30.0]).view(4, 1, 1)
 LABELS, ROWS = torch.tensor([0, 3, 1, 1, 2]), torch.tensor([[2, 0, 2], [1, 2, 4]])
 MASK = torch.tensor([[True, False, True, True]] * 5)
 Q, K, D = numbers(2, 3, 5, 4, seed=6), numbers(2, 3, 6, 4, seed=7), numbers(2, 3, 6, 2, seed=8)
+ROWS_SEEN = torch.tensor([[True], [False], [True], [True], [True]]).expand(5, 6)
+IMPOSSIBLE = torch.where(torch.tensor([0, 0, 1, 0])[None] * (torch.arange(5) == 3)[:, None] > 0, -torch.inf, M)
 ones = torch.ones_like
 CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "conv1d": (lambda x, w: f.conv1d(x, w, padding=1), (numbers(3, 4, 7), W[..., 0])),
@@ -34,6 +38,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "conv_transpose2d with groups": (lambda x, w: f.conv_transpose2d(x, w, groups=2), (X, numbers(4, 3, 3, 2))),
     "max_pool1d": (lambda x: f.max_pool1d(x, 3, 2), (X[0],)),
     "max_pool2d": (lambda x: f.max_pool2d(x, 2), (X,)),
+    "max_pool2d and ReLU in place": (lambda x: f.max_pool2d(x, 2).relu_(), (X,)),
     "max_pool2d that overlaps": (lambda x: f.max_pool2d(x, 3, stride=1, padding=1), (X,)),
     "adaptive_max_pool2d": (lambda x: f.adaptive_max_pool2d(x, (3, 4)), (X,)),
     "avg_pool2d": (lambda x: f.avg_pool2d(x, 2), (X,)),
@@ -45,6 +50,8 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "batch_norm": (lambda x, w, b: f.batch_norm(x, None, None, w, b, True), (X, V, V + 1)),
     "batch_norm of unlike channels": (lambda x: f.batch_norm(x, None, None, training=True), (X * UNLIKE,)),
     "batch_norm of one value": (lambda x: f.batch_norm(x, None, None, training=True), (ones(X) * 1e6 / 7,)),
+    "batch_norm of unlike gradients": (lambda x: f.batch_norm(x, None, None, training=True) * UNLIKE.to(x), (X,)),
+    "batch_norm and ReLU in place": (lambda x: f.relu(f.batch_norm(x, None, None, training=True), inplace=True), (X,)),
     "batch_norm in evaluation": (lambda x, w, b: f.batch_norm(x, V.to(x), V.to(x).abs() + 1, w, b), (X, V, V + 1)),
     "layer_norm": (lambda x, w, b: f.layer_norm(x, (7, 6), w, b), (X, X[0, 0], X[0, 1])),
     "group_norm": (lambda x, w, b: f.group_norm(x, 2, w, b), (X, V, V + 1)),
@@ -71,6 +78,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "log_softmax": (lambda x: x.log_softmax(-1), (M * 9,)),
     "logsumexp": (lambda x: torch.logsumexp(x, 1), (M * 9,)),
     "attention": (f.scaled_dot_product_attention, (Q, K, D)),
+    "attention to nothing": (lambda q, k, v: f.scaled_dot_product_attention(q, k, v, ROWS_SEEN), (Q, K, D)),
     "causal attention": (lambda q, k, v: f.scaled_dot_product_attention(q, k, v, is_causal=True), (Q, K, D)),
     "attention with a mask": (f.scaled_dot_product_attention, (Q, K, D, Q[0, 0] @ K[0, 0].T)),
     "matmul of vectors": (torch.matmul, (V, V + 1)),
@@ -88,10 +96,13 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "linear of stacks": (f.linear, (Q, M, B)),
     "sum": (torch.sum, (M,)),
     "sum of dimensions": (lambda x: x.sum((0, -1), keepdim=True), (X,)),
+    "sum of no dimensions, which are all": (lambda x: x.sum([]), (M,)),
     "mean": (lambda x: x.mean(1), (X,)),
+    "mean as NumPy has it": (lambda x: torch.mean(input=x, axis=1, keepdims=True), (X,)),
     "var": (lambda x: x.var((0, 2)), (X,)),
     "var of all": (lambda x: torch.var(x, unbiased=False), (X,)),
     "std": (lambda x: x.std(1, keepdim=True), (X,)),
+    "std of one value": (lambda x: x.std(1) + x.norm(dim=1), (M * 0,)),
     "norm": (lambda x: x.norm(dim=1), (M,)),
     "normalize": (lambda x: f.normalize(x, dim=1), (M,)),
     "cosine_similarity": (f.cosine_similarity, (M, P)),
@@ -110,6 +121,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "repeat_interleave": (lambda x: x.repeat_interleave(3, 0), (M,)),
     "expand": (lambda x: x.expand(5, 4), (V,)),
     "unfold": (lambda x: x.unfold(1, 3, 1), (M,)),
+    "unfold of images": (lambda x: f.unfold(x, 2, padding=(1, 0)), (X,)),
     "pad": (lambda x: f.pad(x, (1, 2)), (M,)),
     "pad by reflection": (lambda x: f.pad(x, (1, 2, 2, 1), mode="reflect"), (X,)),
     "pad by the other end": (lambda x: f.pad(x, (1, 2, 2, 1), mode="circular"), (X,)),
@@ -123,6 +135,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "summed cross_entropy": (lambda x: f.cross_entropy(x, LABELS, reduction="sum"), (M,)),
     "each cross_entropy": (lambda x: f.cross_entropy(x, LABELS, reduction="none"), (M,)),
     "cross_entropy that ignores": (lambda x: f.cross_entropy(x, LABELS, ignore_index=1), (M,)),
+    "cross_entropy that ignores what can't be": (lambda x: f.cross_entropy(x, LABELS, ignore_index=1), (IMPOSSIBLE,)),
     "cross_entropy of probabilities": (lambda x, y: f.cross_entropy(x, y), (M, P)),
     "cross_entropy of pictures": (lambda x: f.cross_entropy(x, torch.full((3, 7, 6), 2)), (X,)),
     "nll_loss": (lambda x: f.nll_loss(x, LABELS), (M,)),
@@ -133,6 +146,9 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "huber_loss": (lambda x, y: f.huber_loss(x, y, delta=0.7), (M, P)),
     "kl_div": (lambda x, y: f.kl_div(x, y, reduction="batchmean"), (M, P)),
     "binary_cross_entropy": (f.binary_cross_entropy, (P / 3, M.abs() / 3)),
+    "binary_cross_entropy of a saturated sigmoid": (
+        lambda x: f.binary_cross_entropy(x.sigmoid(), ones(x)), (torch.tensor([60.0, -3.0, 1.0]),)
+    ),
     "binary_cross_entropy_with_logits": (f.binary_cross_entropy_with_logits, (M * 9, P / 3)),
     "the same with weights": (
         lambda x, y: f.binary_cross_entropy_with_logits(x, y, pos_weight=V.abs().to(x)), (M * 9, P / 3)
@@ -218,6 +234,44 @@ def test_dropout_drops_whole_channels() -> None:
     with samebits.exact():
         found = nn.Dropout2d(0.5)(ones(X))
     assert set(found.flatten(2).sum(2).flatten().tolist()) == {0.0, 84.0}
+
+
+def test_what_is_no_number_or_too_large_is_not_clipped_to_something() -> None:
+    for bad in (torch.nan, torch.inf, 3e20):
+        weight = nn.Parameter(torch.ones(2))
+        weight.grad = torch.tensor([bad, 1.0])
+        with samebits.exact(), pytest.raises(RuntimeError, match="non-finite"):
+            nn.utils.clip_grad_norm_([weight], 1.0, error_if_nonfinite=True)
+
+
+def test_one_number_for_a_channel_is_an_error_as_in_pytorch() -> None:
+    with samebits.exact(), pytest.raises(ValueError, match="more than 1 value per channel"):
+        nn.BatchNorm1d(4)(M[:1])
+
+
+def test_whole_floats_are_right_beyond_those_that_float32_has() -> None:
+    with samebits.exact():
+        found = torch.arange(0, 10**8, 333, dtype=torch.float32)
+    assert torch.equal(found, torch.arange(0, 10**8, 333).float())
+
+
+def test_within_itself_it_changes_nothing() -> None:
+    exact = samebits.exact()
+    with exact:
+        for inner in (exact, samebits.exact()):
+            with inner:
+                M.sum()
+        with pytest.raises(samebits.NotExactError):
+            M.cumsum(0)
+
+
+def test_threads_that_flush_tiny_numbers_are_refused() -> None:
+    program = (
+        "import torch, samebits; torch.set_num_threads(2); torch.set_flush_denormal(True); torch.ones(10**6).mul(2)\n"
+        "with samebits.exact(): pass"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "can't promise the same bits with PyTorch's threads" in done.stderr
 
 
 @pytest.mark.parametrize("bad", [torch.float64, torch.float16, torch.int64])
