@@ -52,7 +52,7 @@ def least(action: Callable[[], object], times: int) -> float:
 def step(hidden: int, batch: int) -> Costs:
     """Seconds of a step of this and the other workers, and the messages and bytes that this one sends in it."""
     settings = params.load()
-    network = model.empty(settings.model, hidden)
+    network = model.sequential(hidden)
     model.initialize(network, torch.Generator().manual_seed(0))
     training = tensors.to_tensors(data.load_train("mnist"))
     order = tensors.shuffled(IMAGES, 0, 1)[:batch]

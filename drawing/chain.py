@@ -1,7 +1,7 @@
 """A network as a chain of layers, each in the numbers that network.js needs to compute it to the bit.
 
 It is found by watching which of PyTorch's functions make the logits of images, so it does not matter how the network is
-written. In evaluation dropout is none of them.
+written. Dropout, which does nothing in evaluation, counts as a reshape.
 """
 
 import base64
@@ -120,14 +120,8 @@ def adaptive_average_pool(x: Tensor, y: Tensor, output_size: Any) -> dict[str, A
         [list(range(i * old // new, -(-(i + 1) * old // new))) for i in range(new)]
         for old, new in zip(x.shape[-2:], y.shape[-2:], strict=True)
     )
-    return {
-        "kind": "averagePool",
-        "terms": 0,
-        "divisor": 0,
-        "size": list(x.shape[-2:]),
-        "rows": rows,
-        "columns": columns,
-    }
+    size = list(x.shape[-2:])
+    return {"kind": "averagePool", "terms": 0, "divisor": 0, "size": size, "rows": rows, "columns": columns}
 
 
 def of_each(name: str) -> Callable[..., dict[str, Any]]:

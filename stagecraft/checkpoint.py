@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from stagecraft import inputs, output
-from stagecraft.errors import PipelineError, short
+from stagecraft.errors import REPAIR, PipelineError, short
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
-Tensors = dict[str, torch.Tensor]
+Parameters = dict[str, torch.Tensor]
 MOST_HEADER = 10_000_000  # bytes; more would be hundreds of thousands of tensors and take gigabytes to read
 
 
-def encode(tensors: Tensors, settings: dict[str, Any]) -> bytes:
+def encode(tensors: Parameters, settings: dict[str, Any]) -> bytes:
     """The safetensors file of tensors and settings (what JSON can hold), always the same for the same content."""
     # safetensors refuses tensors that share memory or have gaps in it.
     copies = {
@@ -30,7 +30,7 @@ def encode(tensors: Tensors, settings: dict[str, Any]) -> bytes:
     return safetensors.torch.save(copies, {"settings": json.dumps(settings, sort_keys=True)})
 
 
-def decode(file: bytes, name: str | Path) -> tuple[Tensors, dict[str, Any]]:
+def decode(file: bytes, name: str | Path) -> tuple[Parameters, dict[str, Any]]:
     """The tensors, on the CPU and sorted by name, and the settings of a file.
 
     Raises PipelineError, which calls the file `name`, if `encode` can't have made it.
@@ -47,7 +47,7 @@ def decode(file: bytes, name: str | Path) -> tuple[Tensors, dict[str, Any]]:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise PipelineError(
             f"{name} is damaged or not a checkpoint: expected a safetensors file with the settings, in JSON, in its "
-            f"metadata, found {len(file):,} bytes: {short(error, 200)}; `make repair`, then `dvc repro` makes it again"
+            f"metadata, found {len(file):,} bytes: {short(error, 200)}; {REPAIR} makes it again"
         ) from None
     return dict(sorted(tensors.items())), settings
 
@@ -72,9 +72,7 @@ def load(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> dict
     """
     tensors, found = decode(inputs.read(Path(path)), path)
     if differences := _differences(found, settings):
-        raise PipelineError(
-            "\n".join([f"{path} was made with different settings; `make repair`, then `dvc repro`:", *differences])
-        )
+        raise PipelineError("\n".join([f"{path} was made with different settings; {REPAIR}:", *differences]))
     shapes, expected = _shapes(tensors), _shapes(network.state_dict())
     if shapes != expected:
         raise PipelineError(
@@ -82,9 +80,7 @@ def load(path: str | Path, network: nn.Module, settings: dict[str, Any]) -> dict
             f"  expected {expected}\n  found    {short(shapes, 400)}"
         )
     if broken := [name for name, value in tensors.items() if not value.isfinite().all()]:
-        raise PipelineError(
-            f"{path} has NaN or infinite values in {', '.join(broken)}; `make repair`, then `dvc repro` restores it"
-        )
+        raise PipelineError(f"{path} has NaN or infinite values in {', '.join(broken)}; {REPAIR} restores it")
     network.load_state_dict(tensors)
     return found
 
@@ -97,5 +93,5 @@ def _differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     ]
 
 
-def _shapes(tensors: Tensors) -> dict[str, str]:
+def _shapes(tensors: Parameters) -> dict[str, str]:
     return {name: f"{tuple(value.shape)} {value.dtype}" for name, value in sorted(tensors.items())}

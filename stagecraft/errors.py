@@ -12,8 +12,9 @@ import sys
 import time
 from types import TracebackType
 
-STARTED = time.time_ns()  # when this process had loaded nothing of the project but this
+STARTED = time.time_ns()  # when this process had loaded of the project only what leads here
 SCREEN = 24 * 80  # characters
+REPAIR = "`make repair` (where there is no make: `python -m tools.repair`), then `dvc repro`"  # what damaged files need
 # To miss one of these is a mistake in the project.
 OURS = "drawing", "samebits", "stagecraft", "stages", "sweep", "tools", "tests"
 
@@ -25,12 +26,6 @@ class PipelineError(Exception):
     """
 
     exit_status = 1
-
-
-class UnreachableError(PipelineError):
-    """No mirror could be reached. 69 is EX_UNAVAILABLE of sysexits.h, so that a caller can tell it apart."""
-
-    exit_status = 69
 
 
 def short(value: object, length: int = 60) -> str:
@@ -48,12 +43,9 @@ def tell(error: BaseException) -> None:
 
 def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Take the place of sys.excepthook."""
-    if isinstance(error, PipelineError):
+    if isinstance(error, PipelineError) or kind.__module__.startswith("samebits."):  # whose import would be PyTorch's
         tell(error)
-        sys.exit(error.exit_status)
-    if kind.__module__.startswith("samebits."):  # not imported here, as that would import PyTorch
-        tell(error)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_status", 1))
     if isinstance(error, KeyboardInterrupt):
         if os.environ.get("LOCAL_RANK", "0") == "0":  # one of torchrun's workers speaks for all
             print("\ninterrupted", file=sys.stderr)

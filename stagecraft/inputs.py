@@ -8,6 +8,7 @@ https://github.com/iterative/dvc/issues/11058
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from stagecraft.errors import STARTED, PipelineError, short
 import yaml
 
 LARGE = 2**20  # bytes; of such a file the content is checked where it is read
+SHAPING = {".py", ".js", ".html"}  # of a package: its modules, and the page that they fill in
 State = dict[str, Any]  # by path, what tells whether a file is as it was, and by name the text of a setting
 
 
@@ -25,7 +27,8 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise PipelineError(f"can't read {path}: {error.strerror}; `dvc repro` makes it") from None
+        advice = "`dvc repro` makes it" if isinstance(error, FileNotFoundError) else "fix that and run again"
+        raise PipelineError(f"can't read {path}: {error.strerror}; {advice}") from None
 
 
 @contextmanager
@@ -58,17 +61,19 @@ def _state(entry: dict[str, Any]) -> State:
     """What a stage's entry in a graph is made from, as it is now; what is missing is left out."""
     files = [file for dep in entry.get("deps", []) for file in _files(Path(dep))]
     state: State = {file.as_posix(): _content(file) for file in files}
+    read = cache(configuration.texts)
     for param in entry.get("params", []):
         path, names = next(iter(param.items())) if isinstance(param, dict) else ("params.yaml", [param])
-        values, _ = configuration.texts(Path(path))
+        values, _ = read(Path(path))
         state |= {name: str(values[name]) for name in names if name in values}
     return state
 
 
 def _files(path: Path) -> list[Path]:
-    """The file, or the files of a folder; of a package only its modules, as what else lies there shapes nothing."""
-    found = path.glob("*.py") if (path / "__init__.py").exists() else path.rglob("*") if path.is_dir() else [path]
-    return sorted(file for file in found if file.is_file())
+    """The file, or the files of a folder; of a package only those of SHAPING, as its tests and texts shape nothing."""
+    if (path / "__init__.py").exists():
+        return sorted(file for file in path.iterdir() if file.suffix in SHAPING)
+    return sorted(file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
 def _content(file: Path) -> bytes | tuple[int, int]:

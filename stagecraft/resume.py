@@ -153,7 +153,7 @@ def each_of(value: Any) -> Iterator[Any]:
         yield from each_of(part)
 
 
-def digest(trainer: Any) -> str:
+def weights_digest(trainer: Any) -> str:
     """A hash of the weights."""
     return _sha256(b"".join(value.detach().cpu().numpy().tobytes() for value in trainer.network.parameters()))
 
@@ -170,7 +170,7 @@ def save(key: str, trainer: Any, history: History, epochs: int | None) -> None:
     file = io.BytesIO()
     torch.save({"history": history, "epochs": epochs, "trainer": state}, file)
     try:
-        output.write_bytes(FOLDER / key, _digest(key, file.getvalue()) + file.getvalue())
+        output.write_bytes(FOLDER / key, _sealed(key, file.getvalue()) + file.getvalue())
         _forget_old()
     except (PipelineError, OSError) as error:
         print(f"an interrupted training would start from the beginning: {error}")
@@ -213,11 +213,11 @@ def _read(path: Path, key: str) -> dict[str, Any]:
     except OSError:
         file = b""
     digest, content = file[:32], file[32:]
-    if _digest(key, content) == digest:
+    if _sealed(key, content) == digest:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     print(f"{path} is damaged or of another training: training starts from the beginning")
     return NOTHING
 
 
-def _digest(key: str, content: bytes) -> bytes:
+def _sealed(key: str, content: bytes) -> bytes:
     return hashlib.sha256(key.encode() + content).digest()

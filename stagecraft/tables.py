@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 from stagecraft import inputs
-from stagecraft.errors import PipelineError, short
+from stagecraft.errors import REPAIR, PipelineError, short
 
 import numpy as np
 import pandas
@@ -30,6 +30,4 @@ def parse(content: bytes, name: str | Path, columns: list[str]) -> pandas.DataFr
             return table
         found = "values that are not finite" if len(table) else "no row"
     expected = f"numbers in the columns {', '.join(columns)}"
-    raise PipelineError(
-        f"{name} should have {expected}, but: {found}; `make repair`, then `dvc repro` or `git checkout` restores it"
-    )
+    raise PipelineError(f"{name} should have {expected}, but: {found}; {REPAIR} or `git checkout` restores it")

@@ -26,7 +26,7 @@ def describe(network: nn.Module) -> dict[str, Any]:
 @inputs.unchanged("build")
 def main() -> None:
     settings = params.load()
-    network = model.empty(settings.model, settings.hidden_units)
+    network = model.empty(settings)
     model.initialize(network, torch.Generator().manual_seed(settings.seed))
 
     summary = torchinfo.summary(network, input_size=(1, model.INPUTS), verbose=0)

@@ -29,7 +29,7 @@ def keep(path: Path, content: bytes) -> None:
     there = path.read_bytes() if path.is_file() else content
     if there != content and not data.is_known(there):
         kept = path.rename(f"{path}.{hashlib.sha256(there).hexdigest()[:8]}")
-        print(f"{path} was of no dataset that is known here; it is now {kept}")
+        print(f"{path} has no SHA-256 that is known here, so it may be yours; it is now {kept}")
 
 
 @inputs.unchanged("download")
@@ -37,8 +37,8 @@ def main() -> None:
     settings = params.load()
     if data.FOLDER.is_symlink():
         raise PipelineError(
-            f"{data.FOLDER} is a link to {data.FOLDER.resolve()}, where nothing is written or deleted: "
-            f"`rm {data.FOLDER}` removes the link alone, and MNIST_MIRROR (see README.md) can name the folder"
+            f"{data.FOLDER} is a link to {data.FOLDER.resolve()}, where nothing is written or deleted: `rm "
+            f"{data.FOLDER}` removes the link alone, and {mirrors.variable_of(settings.dataset)} can name the folder"
         )
     for name, content in files(settings.dataset).items():
         keep(data.FOLDER / name, content)

@@ -12,7 +12,7 @@ from stages.lib import data, model, numerics, params, tensors
 @inputs.unchanged("draw")
 def main() -> None:
     settings = params.load()
-    network = model.empty(settings.model, settings.hidden_units)
+    network = model.empty(settings)
     checkpoint.load("models/checkpoint.safetensors", network, settings.network())
     test = tensors.to_tensors(data.load_test(settings.dataset))
     typical = doubt.learned(data.load_train(settings.dataset))

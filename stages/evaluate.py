@@ -1,4 +1,4 @@
-"""Measure the trained network on the test images, the only stage that touches them after download.
+"""Measure the trained network on the test images. Of the other stages only draw looks at them, and learns nothing.
 
 Reads data/raw, models/checkpoint.safetensors, plots/loss.csv and data/published_loss.csv; writes metrics/test.json, the
 tables predictions.csv, classes.csv, calibration.csv and summary.csv of plots, and pictures of the mistakes, the weights
@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 AT_ONCE = 1_000  # images, to spare memory; with exact numerics no result depends on it
-PUBLISHED = Path("data/published_loss.csv")  # who has no use for it deletes it, here and in dvc.yaml
+PUBLISHED = Path("data/published_loss.csv")  # who has no use for it deletes the file, and its two lines in dvc.yaml
 UNITS_SHOWN = 100  # of the hidden layer, in the picture of its weights
 NORMAL_QUANTILE = 1.959963984540054  # of 0.975, for intervals that hold with a probability of 95 %
 
@@ -184,7 +184,7 @@ def loss_figure(loss: pandas.DataFrame, published: pandas.DataFrame | None) -> F
 @inputs.unchanged("evaluate")
 def main() -> None:
     settings = params.load()
-    network = model.empty(settings.model, settings.hidden_units)
+    network = model.empty(settings)
     trained_with = checkpoint.load("models/checkpoint.safetensors", network, settings.training())
     test = tensors.to_tensors(data.load_test(settings.dataset))
     loss = tables.read("plots/loss.csv", ["epoch", "train_loss"])

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 INITIAL = Path("models/initial.safetensors")
 LIBRARIES = [Path(str(module.__file__)).parent for module in (data, samebits, stagecraft)]
-CODE = [Path(__file__), *(path for folder in LIBRARIES for path in folder.rglob("*.py"))]  # that may shape a training
+CODE = [Path(__file__), *(path for folder in LIBRARIES for path in folder.glob("*.py"))]  # that may shape a training
 # Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
 # its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.
 DIVERGED = 100.0
@@ -133,13 +133,13 @@ def trained(network: nn.Module, images: Tensors, settings: Training, contents: l
     recorded: Any = resume.Recorded(settings)
     trainer = Trainer(network, recorded)
     facts = resume.facts(settings.training(), contents, CODE, exact=settings.numerics == "exact")
-    workers.agree({**facts, "settings": settings.training()}, SAME)  # with the epochs
+    workers.agree({**facts, "settings": settings.training()}, SAME)  # on the epochs, too
     key = resume.fingerprint(facts)
     history = resume.restore(key, settings.epochs, trainer)
     yield history
     for row in fit(trainer, images, recorded, range(len(history) + 1, settings.epochs + 1)):
         history.append(row)
-        workers.agree({f"weights after epoch {len(history)}": resume.digest(trainer)}, OWN)
+        workers.agree({f"weights after epoch {len(history)}": resume.weights_digest(trainer)}, OWN)
         resume.save(key, trainer, history, settings.epochs if "epochs" in recorded.names else None)
         yield history
 
@@ -159,7 +159,7 @@ def main() -> None:
     with workers.joined((PipelineError, NotExactError, WorkersError)), inputs.unchanged("train"):
         settings = params.load()
         device = available(settings.device)
-        network = model.empty(settings.model, settings.hidden_units)
+        network = model.empty(settings)
         checkpoint.load(INITIAL, network, settings.initial())
         network.to(device)
         images = tensors.to_tensors(data.load_train(settings.dataset), device)

@@ -56,7 +56,7 @@ class Progress:
 
 def fit(settings: Params, images: Tensors, files: list[bytes], progress: Progress) -> tuple[History, nn.Module]:
     """Train one model from the initial weights that the build stage would draw."""
-    network = model.empty(settings.model, settings.hidden_units)
+    network = model.empty(settings)
     model.initialize(network, torch.Generator().manual_seed(settings.seed))
     initial = checkpoint.encode(network.state_dict(), settings.initial())
     network.to(images.images.device)

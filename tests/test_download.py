@@ -88,7 +88,7 @@ def test_a_damaged_file_is_made_anew_and_kept(damaged: bytes, small: Path, tmp_p
     shutil.copytree(small / data.FOLDER, tmp_path / data.FOLDER)
     with chdir(tmp_path):
         data.TEST_FILES[1].write_bytes(damaged)
-        with pytest.raises(PipelineError, match="run `make repair`"):
+        with pytest.raises(PipelineError, match="`make repair`"):
             data.load_test("digits")
         run_stages("download")
         kept = f"{data.TEST_FILES[1].name}.{hashlib.sha256(damaged).hexdigest()[:8]}"

@@ -7,6 +7,7 @@ from stagecraft import checkpoint
 from stagecraft.errors import PipelineError
 from stages import evaluate
 from stages.lib import data, model, numerics, params, tensors
+from stages.lib.params import Initial
 from tests.project import ROOT
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_every_image_is_predicted_once_and_in_order() -> None:
 
 def test_no_result_depends_on_how_the_images_are_cut(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(small)
-    network = model.empty("sequential", 7)
+    network = model.empty(Initial(model="sequential", hidden_units=7, seed=0))
     checkpoint.load("models/checkpoint.safetensors", network, {})
     images = tensors.to_tensors(data.load_test("digits"))
     arithmetic = numerics.arithmetic("exact", "cpu")
@@ -125,7 +126,7 @@ def test_loss_and_probabilities_are_those_of_numpy_in_double_precision(
 ) -> None:
     monkeypatch.chdir(small)
     settings = params.load()
-    network = model.empty(settings.model, settings.hidden_units)
+    network = model.empty(settings)
     checkpoint.load("models/checkpoint.safetensors", network, settings.training())
     both = tensors.to_tensors(data.load_test("digits"))
     images, labels = both.images, both.labels
@@ -210,6 +211,6 @@ def test_a_network_without_a_layer_of_pixels_has_an_empty_picture() -> None:
 
 def test_a_network_that_other_settings_trained_is_refused(small: Path, tmp_path: Path, run_stages) -> None:
     shutil.copytree(small, tmp_path, dirs_exist_ok=True)
-    refused = pytest.raises(PipelineError, match=r"(?s)`make repair`, then `dvc repro`:.*lr: expected 0.7, found 0.1")
+    refused = pytest.raises(PipelineError, match=r"(?s)then `dvc repro`:.*lr: expected 0.7, found 0.1")
     with chdir(tmp_path), refused:
         run_stages("evaluate", lr=0.7)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stages import build
 from stages.lib import data, model
+from stages.lib.params import Initial
 from tests.project import ROOT
 
 import numpy as np
@@ -28,7 +29,7 @@ LOSS_DEVIATIONS = [
 
 
 def drawn(name: str, seed: int = 3, hidden_units: int = 20) -> nn.Module:
-    network = model.empty(name, hidden_units)
+    network = model.empty(Initial(model=name, hidden_units=hidden_units, seed=0))
     model.initialize(network, torch.Generator().manual_seed(seed))
     return network
 
@@ -133,7 +134,7 @@ def test_all_four_networks_have_the_same_losses_to_the_byte(small: Path, tmp_pat
 
 @of_the_notebook
 def test_the_network_of_the_notebook_has_15910_parameters() -> None:
-    described = build.describe(model.empty("sequential", 20))
+    described = build.describe(drawn("sequential"))
     assert described == {
         "parameters": 15_910,
         "layers": {"0": 15_700, "2": 210},

@@ -161,7 +161,7 @@ def trained(change: type[Trainer], most: int = 99, **changes: Any) -> tuple[list
     It is killed after `most` epochs.
     """
     settings = Params(**SETTINGS | changes)
-    network = model.empty(settings.model, settings.hidden_units)
+    network = model.empty(settings)
     model.initialize(network, torch.Generator().manual_seed(settings.seed))
     files = list(digits.files().values())
     images = tensors.to_tensors(data.Split(*(data.decode_idx(content) for content in files[:2])))

@@ -23,7 +23,7 @@ FULLEST = 0.31  # the mean of an image: hardly one of MNIST's has more ink, a sh
 def probabilities(image: np.ndarray) -> torch.Tensor:
     """The probabilities (10,) that the trained network gives to an image (28, 28) float32 in [0, 1]."""
     settings = params.load()
-    network = model.empty(settings.model, settings.hidden_units)
+    network = model.empty(settings)
     checkpoint.load("models/checkpoint.safetensors", network, settings.network())
     network.eval()
     with torch.no_grad(), numerics.arithmetic(settings.numerics, "cpu"):

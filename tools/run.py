@@ -4,13 +4,11 @@ import logging
 import sys
 from pathlib import Path
 
-from stagecraft.errors import UnreachableError
-from stages.lib import data, params
+from stages.lib import data, mirrors, params
 
 from dvc import cli
 from dvc.stage.exceptions import StageCmdFailedError
 
-ON_DIGITS = ["exp", "run", "-S", "dataset=digits", "-S", "batch_size=10"]
 # What a run leaves and Git does not keep: the fallback must not replace MNIST's by those of the digits.
 RESULTS = data.FOLDER, Path("plots/loss.csv")
 
@@ -28,7 +26,7 @@ class Unreachable(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         while error is not None:
             if isinstance(error, StageCmdFailedError):
-                self.found |= f"exited with {UnreachableError.exit_status}" in str(error)
+                self.found |= f"exited with {mirrors.UnreachableError.exit_status}" in str(error)
             error = error.__cause__
 
 
@@ -38,8 +36,8 @@ def main() -> None:
     logging.getLogger("dvc").addHandler(unreachable)
     status = cli.main(["repro"])
     if unreachable.found and settings.dataset == "mnist" and not any(path.exists() for path in RESULTS):
-        print(f"\nRunning the same stages on the embedded digits with\n  dvc {' '.join(ON_DIGITS)}\n", flush=True)
-        status = cli.main(ON_DIGITS)
+        print(f"\nRunning the same stages on the embedded digits with\n  dvc {mirrors.ON_DIGITS}\n", flush=True)
+        status = cli.main(mirrors.ON_DIGITS.split())
     if params.load().dataset == "digits":
         back = "`git checkout params.yaml`, or set dataset and batch_size there, then `make run`"
         print(f"\nThis is on the digits, not on MNIST. To return: {back}.")

@@ -19,7 +19,7 @@ copies, hidden, threads = (
 torch.set_num_threads(threads)  # which stays, as the driver sets OMP_NUM_THREADS
 changes = {"numerics": numerics, "epochs": EPOCHS, "batch_size": BATCH, "lr": LR, "momentum": 0.0, "seed": 0}
 settings = params.load().model_copy(update=changes | {"validation_images": 0, "device": "cpu"})
-network = model.empty("sequential", hidden)
+network = model.sequential(hidden)
 model.initialize(network, torch.Generator().manual_seed(0))
 once = tensors.to_tensors(data.load_train("mnist"))
 images = Tensors(once.images.repeat(copies, 1, 1), once.labels.repeat(copies))

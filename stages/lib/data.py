@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stagecraft import inputs
-from stagecraft.errors import PipelineError
+from stagecraft.errors import REPAIR, PipelineError
 
 import numpy as np
 
@@ -107,7 +107,7 @@ def _load(dataset: str, paths: tuple[Path, Path]) -> Split:
 
 def _read_idx(dataset: str, path: Path) -> np.ndarray:
     content = inputs.read(path)
-    verify(dataset, path.name, content, "run `make repair`")
+    verify(dataset, path.name, content, REPAIR)
     return decode_idx(content)
 
 

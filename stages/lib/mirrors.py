@@ -21,11 +21,23 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import getproxies, url2pathname
 
-from stagecraft.errors import PipelineError, UnreachableError, short
+from stagecraft.errors import PipelineError, short
 from stages.lib.data import DATASETS, FILES, verify
 
+ON_DIGITS = "exp run -S dataset=digits -S batch_size=10"  # for DVC
 SILENT_SECONDS = 15  # after which a server is given up
 BUSY, PAUSES = (429, 503), (2, 10)  # HTTP statuses of a mirror that is asked again, after so many seconds
+
+
+class UnreachableError(PipelineError):
+    """No mirror could be reached. 69 is EX_UNAVAILABLE of sysexits.h, so that a caller can tell it apart."""
+
+    exit_status = 69
+
+
+def variable_of(dataset: str) -> str:
+    """The environment variable that names a mirror of the user's own."""
+    return f"{dataset.upper().replace('-', '_')}_MIRROR"
 
 
 def fetch_any(dataset: str) -> dict[str, bytes]:
@@ -34,7 +46,7 @@ def fetch_any(dataset: str) -> dict[str, bytes]:
     Raises UnreachableError if none can be reached, PipelineError if none has the right files, or as soon as one that
     the user named has not: that is the user's mistake, not the network's. Both list each reason.
     """
-    variable = f"{dataset.upper().replace('-', '_')}_MIRROR"
+    variable = variable_of(dataset)
     value = os.environ.get(variable, "")
     named = [value] if value and Path(value).is_dir() else value.split()
     if re.search("//[^/ ]*@", value):
@@ -53,7 +65,7 @@ def fetch_any(dataset: str) -> dict[str, bytes]:
     raise (UnreachableError if unreachable else PipelineError)(
         f"no mirror of {dataset} {f'can be reached{proxy}' if unreachable else 'gave its files'}:\n{reasons}"
         f"Name one that has the four archives ({variable}=https://...) or a folder of them, unpacked or not, "
-        "or use the embedded digits: dvc exp run -S dataset=digits -S batch_size=10"
+        "or use the embedded digits: dvc {ON_DIGITS}"
     )
 
 

@@ -7,6 +7,7 @@ on from there: it looks at the images as images.
 from collections import OrderedDict
 
 from stagecraft.errors import PipelineError
+from stages.lib.params import Initial
 
 import samebits
 import torch
@@ -92,16 +93,16 @@ MODELS = {
 }
 
 
-def empty(name: str, hidden_units: int) -> nn.Module:
+def empty(settings: Initial) -> nn.Module:
     """The network with meaningless parameters, on the CPU: (n, 784) float32 in [0, 1] to logits (n, 10).
 
     Raises PipelineError if it isn't written in that way.
     """
-    if name not in MODELS:
+    if settings.model not in MODELS:
         known = " or ".join(MODELS)
-        raise PipelineError(f"model: expected {known}, as stages/lib/model.py has, found {name}; set another")
-    with torch.random.fork_rng(devices=[]):  # what torch's own initialization draws is drawn back
-        return MODELS[name](hidden_units)
+        raise PipelineError(f"model: expected {known}, as stages/lib/model.py has, found {settings.model}; set another")
+    with torch.random.fork_rng(devices=[]):  # PyTorch draws values here, too; its generator is put back
+        return MODELS[settings.model](settings.hidden_units)
 
 
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
@@ -111,7 +112,7 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
     NotExactError for draws of PyTorch's own, which round as the machine does.
     """
     with samebits.exact():
-        own: dict[str, torch.Tensor] = {}  # of others: by name, as samebits.normal or samebits.uniform draws them
+        own: dict[str, torch.Tensor] = {}  # other parameters by name, drawn by samebits.normal or samebits.uniform
         try:
             samebits.initialize(network, generator, own)
         except ValueError as error:

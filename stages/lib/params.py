@@ -51,7 +51,7 @@ class Training(Initial):
         if self.validation_images >= total:
             raise PipelineError(
                 f"validation_images: expected fewer than the {total:,} training images, found "
-                f"{self.validation_images:,}, which leaves none to train on; set it to {total // 6:,}, say"
+                f"{self.validation_images:,}, which leaves none to train on; set it to {total // 6}, say"
             )
         return total - self.validation_images
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from drawing import chain, doubt, page
 from stagecraft import checkpoint
 from stages.lib import data, model, params, tensors
+from stages.lib.params import Initial
 from tests.browser import Browser, needs_chromium
 from tests.shapes import AFTERWARDS, CHOSEN, OTHERS
 from tools import photo
@@ -62,7 +63,7 @@ def network(small: Path) -> nn.Module:
     """The network that the stages trained on the digits."""
     with chdir(small):
         settings = params.load()
-        network = model.empty(settings.model, settings.hidden_units)
+        network = model.empty(settings)
         checkpoint.load("models/checkpoint.safetensors", network, settings.network())
     return network
 
@@ -209,7 +210,7 @@ def test_a_weight_changed_in_its_last_bit_gives_other_probabilities(
 def test_images_of_any_kind_get_the_probabilities_of_pytorch(
     name: str, hidden_units: int, browser: Browser, test_images: tensors.Tensors, tmp_path: Path
 ) -> None:
-    network = model.empty(name, hidden_units)
+    network = model.empty(Initial(model=name, hidden_units=hidden_units, seed=0))
     model.initialize(network, torch.Generator().manual_seed(2))
     open_page(browser, tmp_path, page.filled(network, test_images, TYPICAL, EXACT))
     assert computed(browser, odd_images()) == expected(network, odd_images())
@@ -633,6 +634,6 @@ def test_natively_trained_networks_are_drawn_on_too(
 
 
 def test_it_needs_no_other_file_and_is_small(test_images: tensors.Tensors) -> None:
-    text = page.filled(model.empty("sequential", 20), test_images, TYPICAL, EXACT)
+    text = page.filled(model.empty(Initial(model="sequential", hidden_units=20, seed=0)), test_images, TYPICAL, EXACT)
     assert len(text.encode()) < 600_000
     assert not any(word in text for word in ("http:", "https:", "src=", "import(", "fetch("))

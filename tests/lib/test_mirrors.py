@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from stagecraft.errors import PipelineError, UnreachableError
+from stagecraft.errors import PipelineError
 from stages.lib import data, digits, mirrors
+from stages.lib.mirrors import UnreachableError
 
 import pytest
 from torchvision import datasets

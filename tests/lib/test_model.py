@@ -1,5 +1,6 @@
 from stagecraft.errors import PipelineError
 from stages.lib import model
+from stages.lib.params import Initial
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from torch import nn
 
 def test_the_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
-    model.initialize(model.empty("sequential", 20), torch.Generator().manual_seed(3))
+    model.initialize(
+        model.empty(Initial(model="sequential", hidden_units=20, seed=0)), torch.Generator().manual_seed(3)
+    )
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -24,7 +27,7 @@ def test_a_way_that_was_deleted_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(
         PipelineError, match=r"expected sequential or module or functional or convolutional, .* found ordered"
     ):
-        model.empty("ordered", 20)
+        model.empty(Initial(model="ordered", hidden_units=20, seed=0))
 
 
 def test_draws_of_pytorch_s_own_are_refused_by_their_line(monkeypatch: pytest.MonkeyPatch) -> None:

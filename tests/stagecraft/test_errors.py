@@ -8,7 +8,9 @@ import pytest
 
 def end_of(statement: str) -> tuple[int, str]:
     """Exit status and stderr of a process that imports the errors and runs a statement."""
-    program = f"from stagecraft.errors import PipelineError, UnreachableError\n{statement}"
+    program = (
+        f"from stagecraft.errors import PipelineError\nfrom stages.lib.mirrors import UnreachableError\n{statement}"
+    )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     return result.returncode, result.stderr
 

@@ -48,6 +48,7 @@ def test_a_stage_passes_whose_inputs_are_as_they_were() -> None:
         ("data/images", "4" * (inputs.LARGE + 1), "data/images"),
         ("data/more", "", "data/more"),
         ("package/more.py", "", "package/more.py"),
+        ("package/page.html", "", "package/page.html"),
     ],
 )
 def test_what_changed_while_a_stage_ran_is_named(name: str, text: str, told: str) -> None:

@@ -28,7 +28,7 @@ def test_what_was_written_reads_back_equal(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_such_table_is_refused(content: bytes, found: str) -> None:
-    expected = rf"a\.csv should have numbers in the columns epoch, train_loss, but: .*{found}.*; `make repair`, then"
+    expected = rf"a\.csv should have numbers in the columns epoch, train_loss, but: .*{found}.*; `make repair` \("
     with pytest.raises(PipelineError, match=expected):
         tables.parse(content, "a.csv", ["epoch", "train_loss"])
 

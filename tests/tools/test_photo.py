@@ -253,7 +253,7 @@ def test_predictions_agree_with_those_of_the_original_images(variant, trained, t
     monkeypatch.chdir(trained)
     images = data.load_test("mnist").images[:100]
     settings = params.load()
-    network = model.empty(settings.model, settings.hidden_units)
+    network = model.empty(settings)
     checkpoint.load("models/checkpoint.safetensors", network, settings.network())
     prepared = np.stack([seen(VARIANTS[variant](Image.fromarray(image)), tmp_path) for image in images])
     originals = torch.from_numpy(images.astype(np.float32) / 255)
