@@ -207,6 +207,8 @@ def elementwise(func: Call, args: Any, kwargs: Any, tensors: list[Tensor]) -> An
             args = (args[0], args[1] * alpha)
         if kwargs.get("rounding_mode") or (func in tables.ADD and len(args) > 2):
             raise refusal(name_of(func), "with rounding_mode or a third argument it is more than one operation")
+    if func in tables.DIVIDE and isinstance(args[1], int) and args[1] in getattr(args[0], "own_terms", ()):
+        raise refusal(name_of(func), f"a sum over the images of all workers, by this one's {args[1]}; take mean()")
     if func in tables.DIVIDE and tensors[0].device.type != "cpu":
         args = (args[0], grid.divisor(args[1], tensors[0]), *args[2:])
     if len(tensors) > 1 and needs_gradient(*tensors):

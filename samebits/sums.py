@@ -74,6 +74,9 @@ def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: A
         shape = x.shape
         sums = Linear.apply(x.float(), lambda x: added(x, dims, total), lambda gradient: gradient.expand(shape))
         sums = sums if keepdim or not dims else sums.squeeze(dims)
+    if total:
+        own = {len(x), math.prod(x.shape[dim] for dim in dims)}
+        sums.own_terms = own  # type: ignore[attr-defined]  # by which no one should divide it
     return workers.of_images(sums) if shared and not total else sums
 
 

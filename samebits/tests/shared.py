@@ -53,6 +53,7 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "turned round": lambda x: x.flip(0),
     "images before others": lambda x: torch.cat([x, torch.ones(2, 6)]).mean(0),
     "a new first dimension": lambda x: torch.stack([x, x]).mean(0),
+    "a mean by one's own number": lambda x: x.sum() / len(x),
     "each with each": lambda x: x @ x.t(),
     "each feature with each": lambda x: x.t() @ x,
     "drawn for its own": lambda x: x + torch.rand(x.shape),
