@@ -89,7 +89,10 @@ class Exact(TorchFunctionMode):
         if func in PLAIN:
             result = func(*args, **kwargs) if kwargs else func(*args)
         else:
-            args, kwargs = by_position(func, args, kwargs) if kwargs else (args, {})
+            if not kwargs or RENAMED.isdisjoint(kwargs):
+                kwargs = kwargs or {}
+            else:
+                args, kwargs = by_position(func, args, kwargs)
             if compute := COMPUTED.get(func):
                 result = compute(*args, **kwargs)
             else:
@@ -117,6 +120,8 @@ class Exact(TorchFunctionMode):
 
     def _checked(self, func: Call, args: Any, kwargs: Any) -> Any:
         """What has one right answer for some arguments only."""
+        if func in tables.BACKWARD and not kwargs.get("create_graph"):
+            return func(*args, **kwargs)
         values = [*args, *kwargs.values()]
         tensors = [value for value in values if isinstance(value, Tensor)]
         if func in tables.ELEMENTWISE or func in tables.DIVIDE:
@@ -126,8 +131,6 @@ class Exact(TorchFunctionMode):
                 return each_of(getattr(Tensor, func.__name__.removeprefix("_foreach_")), *args, **kwargs)
         if str(func).startswith("profiler."):  # an optimizer names its steps for it
             PLAIN.add(func)
-        elif func in tables.BACKWARD and not kwargs.get("create_graph"):
-            pass
         elif func in tables.WITHOUT_GRADIENT:
             if needs_gradient(*tensors):
                 raise refusal(name_of(func), "its gradient is a sum")
@@ -171,14 +174,16 @@ class Exact(TorchFunctionMode):
 
 def by_position(func: Call, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Arguments as the functions here take them: tensors by position, and NumPy's names as PyTorch's own."""
-    if kwargs.get("out") is not None:
+    if kwargs.pop("out", None) is not None:
         raise refusal(name_of(func), "out is not covered")
-    named = {{"axis": "dim", "keepdims": "keepdim"}.get(name, name): value for name, value in kwargs.items()}
+    named = {DIMENSIONS.get(name, name): value for name, value in kwargs.items()}
     first, others = ([named.pop(name) for name in names if name in named] for names in (["input"], OTHERS))
-    return (*first, *args, *others), {name: value for name, value in named.items() if name != "out"}
+    return (*first, *args, *others), named
 
 
 OTHERS = ["mat1", "other", "mat2", "vec", "tensor"]  # what PyTorch calls the second and third of them
+DIMENSIONS = {"axis": "dim", "keepdims": "keepdim"}
+RENAMED = {"out", "input", *OTHERS, *DIMENSIONS}
 
 
 def joined(func: Call, args: Any, kwargs: Any, images: int) -> int:
