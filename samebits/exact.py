@@ -5,6 +5,7 @@ and pass; sums, products and functions of one number are computed as the other m
 runs in the mode itself; and all else is refused by name. A watch on what PyTorch executes (watch.py) sees the rest.
 """
 
+import sys
 from contextlib import ExitStack
 from typing import Any
 
@@ -252,6 +253,11 @@ def flushed(count: int) -> bool:
     return bool((torch.full((count,), 1e-39) * 1 == 0).any())
 
 
+def as_written(model: Any = None, **_: Any) -> Any:
+    """In the place of torch.compile, which may also be given no more than options."""
+    return as_written if model is None else model
+
+
 class exact:  # noqa: N801
     """Within it, networks, losses, gradients and steps of optimizers have the same bits on every machine.
 
@@ -276,6 +282,10 @@ class exact:  # noqa: N801
                 raise refusal("PyTorch's threads", "set_flush_denormal(True) has made them flush tiny numbers to 0")
             stack.callback(register_optimizer_step_pre_hook(self._before_step).remove)
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
+            if "torch._dynamo" in sys.modules:  # something may be compiled, which is to run as it was written
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.callback(setattr, torch, "compile", torch.compile)
+            torch.compile = as_written
             self.mode.others = workers.size() > 1
             for context in (optimizers.shielded_steps(), self.watch, self.mode):
                 stack.enter_context(context)
