@@ -7,6 +7,7 @@ runs in the mode itself; and all else is refused by name. A watch on what PyTorc
 
 import sys
 from contextlib import ExitStack
+from threading import local
 from typing import Any
 
 import torch
@@ -265,13 +266,13 @@ class exact:  # noqa: N801
     changes nothing. Raises NotExactError, which names the line, for what might not have the same bits.
     """
 
-    active = False  # whether one is entered
+    within = local()  # `active` if this thread has entered one
 
     def __init__(self) -> None:
         self.mode, self.watch, self.entered = Exact(), Watch(), list[ExitStack]()
 
     def __enter__(self) -> None:
-        if exact.active:
+        if getattr(exact.within, "active", False):
             self.entered.append(ExitStack())
             return
         flushes = flushed(1)  # a library may have changed that for the whole process
@@ -289,8 +290,8 @@ class exact:  # noqa: N801
             self.mode.others = workers.size() > 1
             for context in (optimizers.shielded_steps(), self.watch, self.mode):
                 stack.enter_context(context)
-            stack.callback(setattr, exact, "active", False)
-            exact.active = True
+            stack.callback(setattr, exact.within, "active", False)
+            exact.within.active = True
             self.entered.append(stack.pop_all())
 
     def __exit__(self, *error: Any) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -263,6 +264,15 @@ def test_within_itself_it_changes_nothing() -> None:
                 M.sum()
         with pytest.raises(samebits.NotExactError):
             M.cumsum(0)
+
+
+def test_another_thread_has_to_enter_it_and_can() -> None:
+    def enter() -> None:
+        with samebits.exact(), pytest.raises(samebits.NotExactError):
+            M.cumsum(0)
+
+    with samebits.exact(), ThreadPoolExecutor(1) as pool:
+        pool.submit(enter).result()
 
 
 def test_threads_that_flush_tiny_numbers_are_refused() -> None:
