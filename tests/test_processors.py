@@ -41,7 +41,8 @@ def change(folder: Path, **settings: object) -> Path:
 
 def compute(folder: Path, python: list[str], *stages: object) -> str:
     """Run stages in a copy of the project, all of them if none is named; returns what they print."""
-    return replica.run(folder, [*python, "-c", STAGES_IN_TURN, *map(str, stages or STAGES)])
+    anew = ["env", "-u", "OPENBLAS_CORETYPE"]  # as a machine may have set for its own processor
+    return replica.run(folder, [*anew, *python, "-c", STAGES_IN_TURN, *map(str, stages or STAGES)])
 
 
 def files(folder: Path) -> dict[str, bytes]:

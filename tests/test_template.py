@@ -12,6 +12,7 @@ LINES = re.findall(r"^\$ (.*?) +#", PAGE.split("## Make it yours")[1], re.MULTIL
 ONE_WAY = '''"""The network, written in one way."""
 
 from stagecraft.errors import PipelineError
+from stages.lib.params import Initial
 
 import samebits
 import torch
