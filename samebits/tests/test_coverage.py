@@ -275,6 +275,20 @@ def test_another_thread_has_to_enter_it_and_can() -> None:
         pool.submit(enter).result()
 
 
+def test_tiny_numbers_are_kept_even_if_this_thread_flushes_them() -> None:
+    threads, tiny = torch.get_num_threads(), torch.full((3,), 1e-39)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        with samebits.exact():
+            kept = (tiny * 1).view(torch.int32)  # as floats they would equal 0
+        lost = (tiny * 1).view(torch.int32)
+        assert torch.equal(kept, tiny.view(torch.int32)) and not lost.any()
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
 def test_threads_that_flush_tiny_numbers_are_refused() -> None:
     program = (
         "import torch, samebits; torch.set_num_threads(2); torch.set_flush_denormal(True); torch.ones(10**6).mul(2)\n"

@@ -6,6 +6,7 @@ from contextlib import chdir
 from importlib.metadata import version
 from pathlib import Path
 
+from stagecraft import resume
 from stagecraft.errors import PipelineError
 from tests.project import ENVIRONMENT
 from tools import outputs, page, verify
@@ -86,6 +87,13 @@ def test_what_is_recorded_is_reproduced(project: Path, capfd: pytest.CaptureFixt
     assert set(line) == {"|", "-"}
     assert [row.split()[-2] for row in rows] == ["yes"] * 4
     assert verdict == "verify: all 4 outputs, computed again from nothing, are the recorded ones to the byte"
+
+
+def test_no_training_goes_on_from_its_own_end(project: Path) -> None:
+    resume.FOLDER.mkdir()
+    (resume.FOLDER / "state").touch()
+    verify.main()
+    assert not resume.FOLDER.exists()
 
 
 @pytest.mark.parametrize("path", ["number.csv", "metric.json", "raw/deep/a"])
