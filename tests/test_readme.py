@@ -83,4 +83,8 @@ def test_the_map_leads_through_all_files_and_has_their_lines() -> None:
         links = [f"[{file.stem}](../{file.relative_to(ROOT).as_posix()}) {lines}" for file, lines in files]
         rows.append(f"| {', '.join(links)} | {sum(lines for _, lines in files):,} |\n")
     table = "".join(rows)
+    total = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in seen)
+    assert f" {total:,} lines in all:" in PAGES[ROOT / "docs/notebook.md"], (
+        f"docs/notebook.md: they are {total:,} lines"
+    )
     assert table in PAGES[ROOT / "docs/notebook.md"], f"docs/notebook.md: the map of the code is now\n{table}"
