@@ -64,16 +64,15 @@ def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: A
     """Exact, of float32; whole numbers are anyway. Over images it is the sum over those of all workers."""
     shared, dims = workers.is_of_images(x), dims_of(x, dim)
     total = shared and 0 in dims
-    if x.is_complex() or dtype not in (None, torch.float32, torch.int64):
-        raise refusal("sum", "only those of float32 and of whole numbers are exact")
-    if not x.is_floating_point() and dtype != torch.float32:
+    x = x if dtype is None else x.to(dtype)
+    if x.is_floating_point() or x.is_complex():
+        check_float32("sum", x)
+        shape = x.shape
+        sums = Linear.apply(x, lambda x: added(x, dims, total), lambda gradient: gradient.expand(shape))
+        sums = sums if keepdim or not dims else sums.squeeze(dims)
+    else:
         sums = torch.sum(x, dims, keepdim, dtype=dtype)
         sums = workers.total(sums)[0].to(sums.dtype) if total else sums
-    else:
-        check_float32("sum", x if x.is_floating_point() else x.to(dtype))
-        shape = x.shape
-        sums = Linear.apply(x.float(), lambda x: added(x, dims, total), lambda gradient: gradient.expand(shape))
-        sums = sums if keepdim or not dims else sums.squeeze(dims)
     if total:
         own = {len(x), math.prod(x.shape[dim] for dim in dims)}
         sums.own_terms = own  # type: ignore[attr-defined]  # by which no one should divide it

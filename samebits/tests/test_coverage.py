@@ -256,6 +256,15 @@ def test_whole_floats_are_right_beyond_those_that_float32_has() -> None:
     assert torch.equal(found, torch.arange(0, 10**8, 333).float())
 
 
+def test_a_sum_of_another_type_is_of_numbers_of_that_type() -> None:
+    for numbers_, dtype in ((M, torch.int64), (ROWS, torch.int32), (ROWS, torch.float32), (MASK, None)):
+        with samebits.exact():
+            found = numbers_.sum(1, dtype=dtype)
+        torch.testing.assert_close(found, numbers_.sum(1, dtype=dtype))
+    with samebits.exact(), pytest.raises(samebits.NotExactError, match=r"sum .*complex64"):
+        M.sum(dtype=torch.complex64)
+
+
 def test_within_itself_it_changes_nothing() -> None:
     exact = samebits.exact()
     with exact:
