@@ -9,6 +9,6 @@ as no sum rounds. README.md says how to use it; grid.py begins to say how it is 
 from samebits.errors import NotExactError, WorkersError
 from samebits.exact import exact
 from samebits.initial import initialize, normal, uniform
-from samebits.losses import probabilities
 from samebits.native import native
+from samebits.softmax import probabilities
 from samebits.workers import draw, share

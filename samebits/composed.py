@@ -146,74 +146,6 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     return found if keepdim else found.squeeze(dim)
 
 
-# Losses
-
-
-def reduced(losses: Tensor, reduction: str, divisor: Any = None) -> Tensor:
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.sum() / (count(losses, None) if divisor is None else divisor)
-
-
-def nll_loss(
-    logs: Tensor, labels: Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:  # fmt: skip
-    """Of logarithms (n, classes, ...) of probabilities; with smoothing also of the classes that are not the label."""
-    kept = labels != ignore_index
-    labels = labels.where(kept, 0).long()
-    weights = kept.float() if weight is None else weight[labels] * kept
-    losses = torch.where(kept, -logs.gather(1, labels.unsqueeze(1)).squeeze(1) * weights, 0.0)
-    if label_smoothing:
-        all_classes = scaled(logs, per_channel(logs, weight)).sum(1) * kept
-        losses = losses * (1 - label_smoothing) - all_classes * (label_smoothing / logs.shape[1])
-    return reduced(losses, reduction, weights.sum() if reduction == "mean" else None)
-
-
-def cross_entropy(
-    logits: Tensor, target: Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:  # fmt: skip
-    """Of labels, or of probabilities of the classes, which are the second dimension of logits, or their only one."""
-    if logits.dim() == 1:
-        logits, target = logits.unsqueeze(0), target.unsqueeze(0)
-    logs = logits.log_softmax(1)
-    if not target.is_floating_point():
-        return nll_loss(logs, target, weight, ignore_index, reduction, label_smoothing)
-    target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
-    return reduced(-scaled(logs * target, per_channel(logs, weight)).sum(1), reduction)
-
-
-def kl_div(x: Tensor, y: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    losses = y.exp() * (y - x) if log_target else torch.where(y > 0, y * (y.where(y > 0, 1).log() - x), 0)
-    return losses.sum() / count(x, 0) if reduction == "batchmean" else reduced(losses, reduction)
-
-
-def huber(x: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
-    distance = (x - y).abs()
-    return torch.where(distance < delta, distance * distance * 0.5, (distance - 0.5 * delta) * delta)
-
-
-def limited_log(x: Tensor) -> Tensor:
-    """-100 of 0, without a gradient."""
-    return torch.where(x > 0, x.where(x > 0, 1).log(), -100.0)
-
-
-def logistic(x: Tensor, y: Tensor, pos_weight: Tensor | None = None) -> Tensor:
-    right = functional.softplus(-x, threshold=math.inf)
-    return (1 - y) * x + (right if pos_weight is None else right * ((pos_weight - 1) * y + 1))
-
-
-def each(losses: Callable[..., Tensor], *, by_weight: bool = False) -> Callable[..., Tensor]:
-    """The function that reduces such losses, one of each number; `by_weight`: a mean is over the sum of the weights."""
-
-    def compute(x: Tensor, y: Tensor, weight: Any = None, reduction: str = "mean", **options: Any) -> Tensor:
-        divisor = weight.sum() if by_weight and weight is not None else None
-        return reduced(scaled(losses(x, y, **options), weight), reduction, divisor)
-
-    return compute
-
-
 # Pooling
 
 
@@ -245,6 +177,78 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
         for new, old in ((new or old, old) for new, old in zip(one_each(output_size, 2), x.shape[-2:], strict=True))
     )
     return torch.stack([torch.stack([x[..., r, c].mean((-2, -1)) for c in columns], -1) for r in rows], -2)
+
+
+def places(mode: str, old: int, new: int, scale: float, aligned: Any) -> list[float]:
+    """Where along a dimension of size `old` each of `new` numbers is taken, from 0 on."""
+    if aligned:
+        return [i * (old - 1) / max(new - 1, 1) for i in range(new)]
+    shift = 0.0 if mode == "nearest" else 0.5
+    return [max((i + shift) * scale - shift * ("linear" in mode), 0.0) for i in range(new)]
+
+
+def interpolate(
+    x: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None,
+    recompute_scale_factor: Any = None, antialias: bool = False,
+) -> Tensor:  # fmt: skip
+    """Along one dimension after the other: the nearest, or between the two that are."""
+    dims = x.dim() - 2
+    if antialias or "cubic" in mode or mode == "area":
+        raise NotImplementedError(f"interpolation of mode {mode}" + " with antialias" * antialias)
+    factors = None if scale_factor is None else one_each(scale_factor, dims)
+    sizes = one_each(size, dims) if factors is None else [int(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
+    for dim, new in enumerate(sizes, 2):
+        old = x.shape[dim]
+        given = factors and not recompute_scale_factor
+        at = places(mode, old, new, 1 / factors[dim - 2] if given else old / new, align_corners)
+        low = x.index_select(dim, torch.tensor([min(int(place), old - 1) for place in at], device=x.device))
+        if "linear" in mode:
+            high = x.index_select(dim, torch.tensor([min(int(place) + 1, old - 1) for place in at], device=x.device))
+            part = torch.tensor([place % 1 for place in at], device=x.device).view(-1, *[1] * (x.dim() - 1 - dim))
+            low = low + (high - low) * part
+        x = low
+    return x
+
+
+# Products by letters
+
+
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Two after two, from the left: letters that both have are summed as soon as nothing else has them."""
+    operands = operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands
+    given, arrow, result = equation.replace(" ", "").partition("->")
+    letters = given.split(",")
+    if "." in equation or len(letters) != len(operands) or any(len(set(part)) < len(part) for part in letters):
+        raise NotImplementedError("einsum with dots, or with a letter twice in one part,")
+    result = result if arrow else "".join(sorted(letter for letter in set(given) if given.count(letter) == 1))
+    result, x, own = result.replace(",", ""), operands[0], letters[0]
+    for i in range(1, len(operands)):
+        x, own = contracted(x, own, operands[i], letters[i], set("".join(letters[i + 1 :])) | set(result))
+    x, own = without(x, own, result)
+    return x.permute([own.index(letter) for letter in result])
+
+
+def without(x: Tensor, own: str, kept: Any) -> tuple[Tensor, str]:
+    """The sum of `x` along the letters that are not kept."""
+    dims = [i for i, letter in enumerate(own) if letter not in kept]
+    return x.sum(dims) if dims else x, "".join(letter for letter in own if letter in kept)
+
+
+def contracted(a: Tensor, of_a: str, b: Tensor, of_b: str, kept: set[str]) -> tuple[Tensor, str]:
+    """The product of two, summed along the letters that are not kept, as a stack of matrices."""
+    a, of_a = without(a, of_a, kept | set(of_b))
+    b, of_b = without(b, of_b, kept | set(of_a))
+    both = [letter for letter in of_a if letter in of_b]
+    stack, inner = ([letter for letter in both if (letter in kept) == stays] for stays in (True, False))
+    rows, columns = ([letter for letter in own if letter not in both] for own in (of_a, of_b))
+    size = dict(zip(of_a + of_b, (*a.shape, *b.shape), strict=True))
+
+    def matrices(x: Tensor, own: str, *parts: list[str]) -> Tensor:
+        shape = [math.prod(size[letter] for letter in part) for part in parts]
+        return x.permute([own.index(letter) for letter in sum(parts, stack)]).reshape(*(size[n] for n in stack), *shape)
+
+    product = matrices(a, of_a, rows, inner) @ matrices(b, of_b, inner, columns)
+    return product.reshape([size[letter] for letter in (*stack, *rows, *columns)]), "".join((*stack, *rows, *columns))
 
 
 # Dropout
@@ -318,8 +322,7 @@ def multi_head_attention_forward(
 
 NAMES = (
     "var var_mean norm batch_norm instance_norm group_norm layer_norm rms_norm gelu elu glu softmax log_softmax "
-    "logsumexp nll_loss cross_entropy kl_div adaptive_avg_pool2d dropout scaled_dot_product_attention "
-    "multi_head_attention_forward"
+    "logsumexp adaptive_avg_pool2d interpolate einsum dropout scaled_dot_product_attention multi_head_attention_forward"
 )
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NAMES.split()} | {
     "vector_norm": norm,
@@ -336,12 +339,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NA
     "selu": lambda x: elu(x, 1.6732632423543772) * 1.0507009873554805,
     "logsigmoid": lambda x: -functional.softplus(-x, threshold=math.inf),
     "mish": lambda x: x * functional.softplus(x).tanh(),
-    "mse_loss": each(lambda x, y: (x - y) * (x - y), by_weight=True),
-    "l1_loss": each(lambda x, y: (x - y).abs()),
-    "huber_loss": each(huber),
-    "smooth_l1_loss": each(lambda x, y, beta=1.0: huber(x, y, beta) / beta if beta else (x - y).abs()),
-    "binary_cross_entropy": each(lambda x, y: -(y * limited_log(x) + (1 - y) * limited_log(1 - x))),
-    "binary_cross_entropy_with_logits": each(logistic),
     "avg_pool1d": avg_pool(1),
     "avg_pool2d": avg_pool(2),
     "adaptive_avg_pool1d": lambda x, size: adaptive_avg_pool2d(x.unsqueeze(-2), (1, *one_each(size, 1))).squeeze(-2),

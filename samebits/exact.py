@@ -11,7 +11,19 @@ from threading import local
 from typing import Any
 
 import torch
-from samebits import composed, functions, grid, losses, optimizers, products, sums, tables, workers
+from samebits import (
+    composed,
+    functions,
+    grid,
+    losses,
+    optimizers,
+    products,
+    recurrent,
+    softmax,
+    sums,
+    tables,
+    workers,
+)
 from samebits.errors import check_l1_loss, refusal
 from samebits.native import OF_ALL
 from samebits.sums import dims_of, needs_gradient
@@ -73,9 +85,10 @@ PRIMITIVES: dict[str, Call] = {
 }
 COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function in tables.PICKED}
 COMPUTED[functional.unfold] = sums.unfold
-COMPOSED = by_name(composed.FUNCTIONS)
-for name in ("batch_norm", "instance_norm", "kl_div", "binary_cross_entropy_with_logits"):
-    del COMPOSED[getattr(torch, name)]  # their arguments are in another order than those of torch.nn.functional
+COMPOSED = by_name(composed.FUNCTIONS | losses.FUNCTIONS | recurrent.FUNCTIONS)
+for name in ("batch_norm", "instance_norm", *losses.FUNCTIONS):
+    if (other := getattr(torch, name, None)) is not getattr(functional, name):
+        COMPOSED.pop(other, None)  # its arguments are in another order than those of torch.nn.functional
 PLAIN = tables.PLAIN - COMPUTED.keys() - COMPOSED.keys()
 DECIDES = named("sum") | COMPOSED.keys()  # they say themselves what is of images
 
@@ -112,7 +125,7 @@ class Exact(TorchFunctionMode):
                 raise refusal(name_of(func), f"{name} is not covered")
         check_l1_loss(func)
         options = {name: value for name, value in kwargs.items() if name not in ("inplace", "_stacklevel")}
-        if func is functional.cross_entropy and (loss := losses.cross_entropy(*args, **options)) is not None:
+        if func is functional.cross_entropy and (loss := softmax.cross_entropy(*args, **options)) is not None:
             return loss
         try:
             with self:

@@ -68,6 +68,12 @@ def of_embedding(layer: Any, draw: torch.Generator) -> None:
         layer.weight.data[layer.padding_idx] = 0
 
 
+def of_hidden_size(layer: Any, draw: torch.Generator) -> None:
+    """Recurrent layers: evenly within 1 / sqrt(hidden units)."""
+    for parameter in layer.parameters(recurse=False):
+        parameter.data = uniform(parameter.shape, 1 / math.sqrt(layer.hidden_size), draw)
+
+
 def of_attention(layer: Any, draw: torch.Generator) -> None:
     """The projections evenly, as Glorot and Bengio (2010); their biases 0."""
     for parameter in layer.parameters(recurse=False):
@@ -79,6 +85,7 @@ LAYERS: dict[Any, Callable[[nn.Module, torch.Generator], Any]] = {
     (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d): of_fan_in,
     (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.RMSNorm): of_one,
     nn.Embedding: of_embedding,
+    (nn.RNNBase, nn.RNNCellBase): of_hidden_size,
     nn.MultiheadAttention: of_attention,
     nn.PReLU: lambda layer, draw: nn.init.constant_(layer.weight, 0.25),  # type: ignore[arg-type]
 }

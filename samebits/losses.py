@@ -1,90 +1,131 @@
-"""The loss of a classifier, and the probabilities, each rounded once."""
+"""Losses: ordinary PyTorch code, which runs in the exact mode as anybody's does; see composed.py.
+
+The mean cross-entropy of labels, which nearly everybody takes, is rounded once only: softmax.py.
+"""
 
 import math
-from decimal import Decimal
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from samebits import workers
-from samebits.errors import check_float32
-from samebits.functions import ERROR, Index, nearest, settled
-from samebits.grid import divisor, fixed, term_bits
-
-LOSS_BITS = 26  # after the point, of an image's loss; fewer if more than 2**17 images are summed
-LOSS_LIMIT = 10  # bits before the point
-LOSS_MOST = 700  # nats
+from samebits.composed import count, norm, per_channel, scaled
+from torch import Tensor
+from torch.nn import functional
 
 
-class Softmax:
-    """The probabilities of float32 logits (n, classes), as the library has them in float64."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        self.logits = logits
-        self.values = logits.double().softmax(1)
-        # The library adds up the exponentials in its own order, at half a unit in the last place for each.
-        self.error = ERROR + logits.shape[1] * 2.0**-53
-
-    def nearest(self) -> torch.Tensor:
-        """The float32 nearest to each probability, (n, classes)."""
-        return nearest(self.values, self._true_value, self.error)
-
-    def losses(self, labels: torch.Tensor, images: int) -> torch.Tensor:
-        """-ln(probability of the label) of each image in nats, (n, 1), on a grid so that `images` add up exactly.
-
-        It is infinite from LOSS_MOST on: float64 has fewer bits for probabilities below exp(-708).
-        """
-        bits = min(LOSS_BITS, term_bits(images) - LOSS_LIMIT)
-        logs = self.values.gather(1, labels.unsqueeze(1)).log_()
-        error = self.error + LOSS_MOST * 2.0**-50  # of the probability, and 4 last places of its logarithm
-        logs = settled(
-            logs.sub(error),
-            logs + error,
-            lambda x: fixed(x, bits),
-            lambda index: self._true_value((index[0], int(labels[index[0]]))).ln(),
-        )
-        return torch.threshold_(logs, -LOSS_MOST, -math.inf).neg_()
-
-    def _true_value(self, index: Index) -> Decimal:
-        row = [Decimal(z) for z in self.logits[index[0]].tolist()]
-        exponentials = [(z - max(row)).exp() for z in row]
-        return exponentials[index[1]] / sum(exponentials)
+def reduced(losses: Tensor, reduction: str, divisor: Any = None) -> Tensor:
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.sum() / (count(losses, None) if divisor is None else divisor)
 
 
-def probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """The float32 nearest to each of the probabilities, (n, classes), of float32 logits of that shape."""
-    return Softmax(logits).nearest()
+def nll_loss(
+    logs: Tensor, labels: Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Of logarithms (n, classes, ...) of probabilities; with smoothing also of the classes that are not the label."""
+    kept = labels != ignore_index
+    labels = labels.where(kept, 0).long()
+    weights = kept.float() if weight is None else weight[labels] * kept
+    losses = torch.where(kept, -logs.gather(1, labels.unsqueeze(1)).squeeze(1) * weights, 0.0)
+    if label_smoothing:
+        all_classes = scaled(logs, per_channel(logs, weight)).sum(1) * kept
+        losses = losses * (1 - label_smoothing) - all_classes * (label_smoothing / logs.shape[1])
+    return reduced(losses, reduction, weights.sum() if reduction == "mean" else None)
 
 
-class CrossEntropy(torch.autograd.Function):
-    """The mean of -ln(softmax(logits)[label]) over the images, if `shared` of all workers: float32 in nats."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor, shared: bool) -> torch.Tensor:
-        """The loss, and its gradient (softmax - one_hot(label)) / n."""
-        n = workers.rows(labels.shape[0]) if shared else labels.shape[0]
-        softmax = Softmax(logits)
-        loss = softmax.losses(labels, n).sum()
-        if shared:
-            (loss,) = workers.total(loss)
-        differences = softmax.nearest().scatter_(1, labels.unsqueeze(1), -1, reduce="add")
-        ctx.save_for_backward(differences.div_(divisor(n, differences)))
-        return loss.div_(divisor(n, loss)).float()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
-        """The gradient of the logits; none of the labels."""
-        (for_logits,) = ctx.saved_tensors
-        return for_logits * gradient, None, None
+def cross_entropy(
+    logits: Tensor, target: Tensor, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Of labels, or of probabilities of the classes, which are the second dimension of logits, or their only one."""
+    if logits.dim() == 1:
+        logits, target = logits.unsqueeze(0), target.unsqueeze(0)
+    logs = logits.log_softmax(1)
+    if not target.is_floating_point():
+        return nll_loss(logs, target, weight, ignore_index, reduction, label_smoothing)
+    target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    return reduced(-scaled(logs * target, per_channel(logs, weight)).sum(1), reduction)
 
 
-def cross_entropy(logits: torch.Tensor, target: torch.Tensor, **options: Any) -> torch.Tensor | None:
-    """The mean over all images of labels, which is rounded once; None if it is another."""
-    plain = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}
-    if any(value not in (None, plain.get(name)) for name, value in options.items()):
-        return None
-    if logits.dim() != 2 or target.dim() != 1 or target.is_floating_point():
-        return None
-    if target.numel() and target.amin().item() < 0:  # some are ignored
-        return None
-    check_float32("cross_entropy", logits)
-    return CrossEntropy.apply(logits, target, workers.is_of_images(logits))
+def kl_div(x: Tensor, y: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    losses = y.exp() * (y - x) if log_target else torch.where(y > 0, y * (y.where(y > 0, 1).log() - x), 0)
+    return losses.sum() / count(x, 0) if reduction == "batchmean" else reduced(losses, reduction)
+
+
+def huber(x: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
+    distance = (x - y).abs()
+    return torch.where(distance < delta, distance * distance * 0.5, (distance - 0.5 * delta) * delta)
+
+
+def limited_log(x: Tensor) -> Tensor:
+    """-100 of 0, without a gradient."""
+    return torch.where(x > 0, x.where(x > 0, 1).log(), -100.0)
+
+
+def logistic(x: Tensor, y: Tensor, pos_weight: Tensor | None = None) -> Tensor:
+    right = functional.softplus(-x, threshold=math.inf)
+    return (1 - y) * x + (right if pos_weight is None else right * ((pos_weight - 1) * y + 1))
+
+
+def cosine_distance(x: Tensor, y: Tensor, target: Tensor, margin: float = 0.0) -> Tensor:
+    cosine = functional.cosine_similarity(x, y, -1)
+    return torch.where(target == 1, 1 - cosine, (cosine - margin).clamp_min(0))
+
+
+def triplet(
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: Any = 2, eps: float = 1e-6,
+    swap: bool = False,
+) -> Tensor:  # fmt: skip
+    far = pairwise_distance(anchor, negative, p, eps)
+    if swap:
+        far = far.minimum(pairwise_distance(positive, negative, p, eps))
+    return (pairwise_distance(anchor, positive, p, eps) - far + margin).clamp_min(0)
+
+
+def pairwise_distance(x: Tensor, y: Tensor, p: Any = 2, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    return norm(x - y + eps, p, -1, keepdim)
+
+
+def poisson(x: Tensor, y: Tensor, log_input: bool = True, full: bool = False, eps: float = 1e-8) -> Tensor:
+    if full:
+        raise NotImplementedError("poisson_nll_loss with full=True")
+    return x.exp() - y * x if log_input else x - y * (x + eps).log()
+
+
+def gaussian(x: Tensor, y: Tensor, variance: Any, full: bool = False, eps: float = 1e-6) -> Tensor:
+    variance = torch.as_tensor(variance, dtype=x.dtype).expand(x.shape[: getattr(variance, "ndim", 0)])
+    variance = variance.unsqueeze(-1) if variance.dim() < x.dim() and variance.dim() else variance
+    variance = variance + (variance.detach().clamp_min(eps) - variance.detach())  # whose gradient is the same
+    return (variance.log() + (x - y) * (x - y) / variance) * 0.5 + (math.log(2 * math.pi) / 2 if full else 0)
+
+
+def each(losses: Callable[..., Tensor], *, by_weight: bool = False) -> Callable[..., Tensor]:
+    """The function that reduces such losses, one of each number; `by_weight`: a mean is over the sum of the weights."""
+
+    def compute(*tensors: Tensor, weight: Any = None, reduction: str = "mean", **options: Any) -> Tensor:
+        divisor = weight.sum() if by_weight and weight is not None else None
+        return reduced(scaled(losses(*tensors, **options), weight), reduction, divisor)
+
+    return compute
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "nll_loss": nll_loss,
+    "cross_entropy": cross_entropy,
+    "kl_div": kl_div,
+    "pairwise_distance": pairwise_distance,
+    "mse_loss": each(lambda x, y: (x - y) * (x - y), by_weight=True),
+    "l1_loss": each(lambda x, y: (x - y).abs()),
+    "huber_loss": each(huber),
+    "smooth_l1_loss": each(lambda x, y, beta=1.0: huber(x, y, beta) / beta if beta else (x - y).abs()),
+    "binary_cross_entropy": each(lambda x, y: -(y * limited_log(x) + (1 - y) * limited_log(1 - x))),
+    "binary_cross_entropy_with_logits": each(logistic),
+    "soft_margin_loss": each(lambda x, y: functional.softplus(-x * y, threshold=math.inf)),
+    "hinge_embedding_loss": each(lambda x, y, margin=1.0: torch.where(y == 1, x, (margin - x).clamp_min(0))),
+    "margin_ranking_loss": each(lambda x, y, target, margin=0.0: (margin - target * (x - y)).clamp_min(0)),
+    "cosine_embedding_loss": each(cosine_distance),
+    "triplet_margin_loss": each(triplet),
+    "poisson_nll_loss": each(poisson),
+    "gaussian_nll_loss": each(gaussian),
+}

@@ -144,8 +144,8 @@ def convolution(dims: int, transposed: bool) -> Callable[..., Tensor]:
 
 
 def one_each(value: Any, dims: int) -> list[int]:
-    """An int, or a list of one or more, as one for each of so many dimensions."""
-    values = [value] if isinstance(value, int) else list(value)
+    """A number, or a list of one or more, as one for each of so many dimensions."""
+    values = [value] if isinstance(value, int | float) else list(value)
     return values * dims if len(values) == 1 else values
 
 

@@ -31,6 +31,7 @@ MOVE = (
     "element_size storage_offset untyped_storage register_hook masked_fill masked_fill_ where max min argmax argmin "
     "tril triu diagonal masked_select rot90 resolve_conj resolve_neg is_inference is_signed pin_memory "
     "register_post_accumulate_grad_hook get_device manual_seed meshgrid block_diag pixel_shuffle pixel_unshuffle "
+    "_parse_to _has_compatible_shallow_copy_type "
     "channel_shuffle squeeze_ unsqueeze_ triu_indices tril_indices _assert __array__ __len__ __repr__ __format__ "
     "constant_ zeros_ ones_ __bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
 )

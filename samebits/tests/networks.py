@@ -61,6 +61,18 @@ class Transformer(nn.Module):
         return self.projection[block](y.transpose(1, 2).contiguous().view(x.shape))
 
 
+class Reader(nn.Module):
+    """Reads an image row by row, as recurrent networks are often introduced."""
+
+    def __init__(self, hidden: int = 6) -> None:
+        super().__init__()
+        self.rows, self.output = nn.LSTM(28, hidden, 2, batch_first=True, bidirectional=True), nn.Linear(2 * hidden, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs, _ = self.rows(x[:, 0, ::4])
+        return self.output(outputs[:, -1])
+
+
 def convolutional(first: int = 4, second: int = 6) -> nn.Module:
     """Of the form of RepDL's network for MNIST, which has 32 and 64 channels."""
     layers = [nn.Conv2d(1, first, 3), nn.BatchNorm2d(first), nn.ReLU()]
@@ -79,7 +91,7 @@ def torchvision(name: str) -> nn.Module:
 
 def network_of(name: str, **sizes: int) -> nn.Module:
     """The network of that name, with exact initial weights."""
-    own = {"examples": Examples, "transformer": Transformer, "convolutional": convolutional}
+    own = {"examples": Examples, "transformer": Transformer, "convolutional": convolutional, "reader": Reader}
     network = own[name](**sizes) if name in own else torchvision(name)
     draw = torch.Generator().manual_seed(5)
     loose = ("class_token", "encoder.pos_embedding")  # of torchvision's vit
@@ -94,7 +106,7 @@ def optimizer_of(name: str, parameters: Iterable[nn.Parameter]) -> torch.optim.O
         return torch.optim.AdamW(parameters, lr=1e-3)
     if name == "examples":
         return torch.optim.Adadelta(parameters, lr=1.0)
-    if name == "convolutional":
+    if name in ("convolutional", "reader"):
         return torch.optim.Adam(parameters)
     return torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-4)
 
@@ -104,7 +116,7 @@ def batch(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     draw = torch.Generator().manual_seed(7)
     if name == "transformer":
         return torch.randint(17, (5, 8), generator=draw), torch.randint(17, (5, 8), generator=draw)
-    shape = (5, 1, 28, 28) if name in ("examples", "convolutional") else (5, 3, SIZE, SIZE)
+    shape = (5, 1, 28, 28) if name in ("examples", "convolutional", "reader") else (5, 3, SIZE, SIZE)
     return torch.rand(shape, generator=draw), torch.tensor([3, 1, 4, 1, 5])
 
 

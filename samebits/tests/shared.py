@@ -37,6 +37,8 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gradient of elements of weights": lambda x: gradient_of(lambda weights: weights[0].gather(0, x.argmax(1))),
     "side by side": lambda x: torch.cat([x, x * 2], 1).mean(0),
     "one after the other": lambda x: torch.cat([x, x * 2]).mean(0),
+    "products by letters": lambda x: torch.einsum("bi,ij->b", x, table()).mean(),
+    "between the pixels": lambda x: functional.interpolate(x[:, None], 9, mode="linear").mean(0),
     "loss of labels": lambda x: functional.nll_loss(x.log_softmax(1), x.argmax(1)),
     "loss by class": lambda x: functional.cross_entropy(x, x.argmax(1), WEIGHTS, label_smoothing=0.1),
 }
@@ -55,6 +57,7 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a new first dimension": lambda x: torch.stack([x, x]).mean(0),
     "a mean by one's own number": lambda x: x.sum() / len(x),
     "each with each": lambda x: x @ x.t(),
+    "each with each by letters": lambda x: torch.einsum("bi,ci->bc", x, x),
     "each feature with each": lambda x: x.t() @ x,
     "drawn for its own": lambda x: x + torch.rand(x.shape),
 }

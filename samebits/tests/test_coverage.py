@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import samebits
 import torch
+from samebits.exact import flat
 from torch import nn
 from torch.nn import functional as f
 
@@ -27,6 +28,7 @@ MASK = torch.tensor([[True, False, True, True]] * 5)
 Q, K, D = numbers(2, 3, 5, 4, seed=6), numbers(2, 3, 6, 4, seed=7), numbers(2, 3, 6, 2, seed=8)
 ROWS_SEEN = torch.tensor([[True], [False], [True], [True], [True]]).expand(5, 6)
 IMPOSSIBLE = torch.where(torch.tensor([0, 0, 1, 0])[None] * (torch.arange(5) == 3)[:, None] > 0, -torch.inf, M)
+SIGNS = torch.tensor([[1, -1, 1, -1], [-1, -1, 1, 1], [1, 1, -1, 1], [1, -1, -1, -1], [-1, 1, 1, 1]])
 ones = torch.ones_like
 CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "conv1d": (lambda x, w: f.conv1d(x, w, padding=1), (numbers(3, 4, 7), W[..., 0])),
@@ -48,6 +50,13 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "avg_pool1d": (lambda x: f.avg_pool1d(x, 3, 2, 1), (X[0],)),
     "adaptive_avg_pool2d": (lambda x: f.adaptive_avg_pool2d(x, 1), (X,)),
     "adaptive_avg_pool2d of uneven parts": (lambda x: f.adaptive_avg_pool2d(x, (3, 4)), (X,)),
+    "interpolate": (lambda x: f.interpolate(x, scale_factor=(2, 0.6)), (X,)),
+    "interpolate by nearest-exact": (lambda x: f.interpolate(x, (9, 4), mode="nearest-exact"), (X,)),
+    "interpolate by lines": (lambda x: f.interpolate(x[0], 11, mode="linear"), (X,)),
+    "interpolate by planes": (lambda x: f.interpolate(x, scale_factor=1.7, mode="bilinear"), (X,)),
+    "interpolate from corner to corner": (
+        lambda x: f.interpolate(x, (9, 1), mode="bilinear", align_corners=True), (X,)
+    ),
     "batch_norm": (lambda x, w, b: f.batch_norm(x, None, None, w, b, True), (X, V, V + 1)),
     "batch_norm of unlike channels": (lambda x: f.batch_norm(x, None, None, training=True), (X * UNLIKE,)),
     "batch_norm of one value": (lambda x: f.batch_norm(x, None, None, training=True), (ones(X) * 1e6 / 7,)),
@@ -93,6 +102,10 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "mm": (lambda a, b: torch.mm(a, b.t()), (M, P)),
     "bmm": (lambda a, b: torch.bmm(a, b.mT), (Q[0], K[0])),
     "addmm": (lambda a, b, c: torch.addmm(a, b, c.t()), (B, M, P)),
+    "einsum": (lambda a, b: torch.einsum("bhqd,bhkd->bqhk", a, b), (Q, K)),
+    "einsum of three": (lambda a, b, c: torch.einsum("zij, ij, kj", a, b, c), (Q[0], M, P)),
+    "einsum of one": (lambda x: torch.einsum("bcij->ijb", x), (X,)),
+    "einsum without an index in common": (lambda a, b: torch.einsum("i,jk->kij", a, b), (V, M)),
     "linear of a vector": (f.linear, (V, M, B)),
     "linear of stacks": (f.linear, (Q, M, B)),
     "sum": (torch.sum, (M,)),
@@ -145,6 +158,16 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "l1_loss": (f.l1_loss, (M, P)),
     "smooth_l1_loss": (lambda x, y: f.smooth_l1_loss(x, y, beta=0.7), (M, P)),
     "huber_loss": (lambda x, y: f.huber_loss(x, y, delta=0.7), (M, P)),
+    "soft_margin_loss": (lambda x: f.soft_margin_loss(x, SIGNS.to(x)), (M,)),
+    "hinge_embedding_loss": (lambda x: f.hinge_embedding_loss(x, SIGNS.to(x), margin=0.7), (M,)),
+    "margin_ranking_loss": (lambda x, y: f.margin_ranking_loss(x, y, SIGNS.to(x), margin=0.3), (M, P)),
+    "cosine_embedding_loss": (lambda x, y: f.cosine_embedding_loss(x, y, SIGNS[:, 0].to(x), margin=0.1), (M, P)),
+    "triplet_margin_loss": (lambda x, y, z: f.triplet_margin_loss(x, y, z, swap=True, reduction="sum"), (M, P, M * P)),
+    "pairwise_distance": (lambda x, y: f.pairwise_distance(x, y, p=1, keepdim=True), (M, P)),
+    "poisson_nll_loss": (f.poisson_nll_loss, (M, P)),
+    "poisson_nll_loss of rates": (lambda x, y: f.poisson_nll_loss(x, y, log_input=False), (P, M.abs())),
+    "gaussian_nll_loss": (lambda x, y, v: f.gaussian_nll_loss(x, y, v, full=True, reduction="none"), (M, P, B.abs())),
+    "gaussian_nll_loss of one variance": (lambda x, y: f.gaussian_nll_loss(x, y, 0.3), (M, P)),
     "kl_div": (lambda x, y: f.kl_div(x, y, reduction="batchmean"), (M, P)),
     "binary_cross_entropy": (f.binary_cross_entropy, (P / 3, M.abs() / 3)),
     "binary_cross_entropy of a saturated sigmoid": (
@@ -181,6 +204,12 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "MultiheadAttention": lambda: Attends(nn.MultiheadAttention(6, 3)),
     "MultiheadAttention, images first": lambda: Attends(nn.MultiheadAttention(6, 3, batch_first=True)),
     "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, batch_first=True),
+    "LSTM": lambda: Recurs(nn.LSTM(6, 5)),
+    "LSTM of two layers, both ways, images first": lambda: Recurs(nn.LSTM(6, 5, 2, True, True, bidirectional=True)),
+    "GRU without biases": lambda: Recurs(nn.GRU(6, 5, 2, bias=False)),
+    "RNN of ReLU": lambda: Recurs(nn.RNN(6, 5, nonlinearity="relu", batch_first=True)),
+    "LSTMCell": lambda: Recurs(nn.LSTMCell(6, 5)),
+    "GRUCell": lambda: Recurs(nn.GRUCell(6, 5)),
     "BatchNorm2d": lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.BatchNorm2d(2)),
 }
 
@@ -197,6 +226,16 @@ class Attends(nn.Module):
         padded[0, -1] = True
         result, weights = self.attention(x, x, x, key_padding_mask=padded)
         return result + weights.sum()
+
+
+class Recurs(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.layer(x if isinstance(self.layer, nn.RNNBase) else x[0])
+        return torch.cat([part.flatten() for part in flat([found])])
 
 
 @pytest.mark.parametrize("name", LAYERS)

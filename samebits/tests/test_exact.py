@@ -14,7 +14,7 @@ import samebits
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samebits import functions, grid, losses, watch
+from samebits import functions, grid, softmax, watch
 from torch.nn import functional
 
 Tensors = tuple[torch.Tensor, ...]
@@ -164,7 +164,7 @@ def test_a_sum_over_images_may_be_split_anywhere(n: int, k: int, m: int, data: s
     whole = torch.mm(gradient.t(), x)
     assert torch.equal(whole, torch.mm(gradient[:cut].t(), x[:cut]) + torch.mm(gradient[cut:].t(), x[cut:]))
     assert torch.equal(gradient.sum(0), gradient[:cut].sum(0) + gradient[cut:].sum(0))
-    each = losses.Softmax(matrix(n, 10, 3, seed)).losses(torch.arange(n) % 10, 60_000)
+    each = softmax.Softmax(matrix(n, 10, 3, seed)).losses(torch.arange(n) % 10, 60_000)
     assert torch.equal(each.sum(), each[:cut].sum() + each[cut:].sum())
 
 
@@ -298,7 +298,7 @@ def everything() -> list[torch.Tensor]:
         found = [torch.sigmoid(x), torch.tanh(x), functional.cross_entropy(x, torch.arange(300) % 10)]
         found.append(torch.sigmoid(small))  # 1 / 2 + small / 4, less under 2**-25 of its last bit
     # The large loss, and exp(-40) more than halfway between two multiples of 2**-12.
-    large_ones = losses.Softmax(torch.stack([large, 0 * large], 1)).losses(torch.ones_like(odd), 2**31)
+    large_ones = softmax.Softmax(torch.stack([large, 0 * large], 1)).losses(torch.ones_like(odd), 2**31)
     pairs = samebits.probabilities(torch.stack([small, 0 * small], 1))
     return [*found, large_ones, pairs, samebits.probabilities(x.detach()), torch.autograd.grad(found[2], x)[0]]
 
@@ -330,14 +330,14 @@ def test_another_library_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_decimal_settles_is_what_the_library_has(monkeypatch: pytest.MonkeyPatch) -> None:
     expected, settled = everything(), []
     plain = functions.settled
-    monkeypatch.setattr(losses, "ERROR", 2.0**-28)
+    monkeypatch.setattr(softmax, "ERROR", 2.0**-28)
 
     def counted(low: torch.Tensor, high: torch.Tensor, round_: Callable, value: Callable) -> torch.Tensor:
         settled.append(int(round_(low).ne(round_(high)).sum()))
         return plain(low, high, round_, value)
 
     monkeypatch.setattr(functions, "settled", counted)
-    monkeypatch.setattr(losses, "settled", counted)
+    monkeypatch.setattr(softmax, "settled", counted)
     monkeypatch.setattr(functions.nearest, "__defaults__", (2.0**-28,))
     same(*zip(everything(), expected, strict=True))
     assert min(settled) > 30, "too few went through decimal"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("networks.py")
-SMALL = ["examples", "transformer", "convolutional"]
+SMALL = ["examples", "transformer", "convolutional", "reader"]
 LARGE = ["resnet18", "mobilenet_v2", "efficientnet_b0", "vit"]
 WITHOUT_DROPOUT = ["convolutional", "resnet18", "vit"]
 ARM64 = os.environ.get("ARM64_PYTHON", "")

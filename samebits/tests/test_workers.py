@@ -10,7 +10,7 @@ import pytest
 from samebits.tests.shared import LOSSES, REFUSED, REFUSED_NATIVELY, SHARED
 
 HERE = Path(__file__).parent
-NETWORKS = "examples", "transformer", "convolutional", "resnet18", "vit"
+NETWORKS = "examples", "transformer", "convolutional", "reader", "resnet18", "vit"
 Cases = dict[str, object]
 pytestmark = pytest.mark.slow
 

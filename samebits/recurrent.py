@@ -1,0 +1,106 @@
+"""Recurrent layers: what PyTorch computes in one call, step by step, of linear layers and functions of one number.
+
+Images, or whatever a batch is of, are the first dimension within, as several workers share them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from samebits import workers
+from samebits.composed import dropout
+from samebits.errors import refusal
+from torch import Tensor
+from torch.nn import functional
+
+State = tuple[Tensor, ...]  # (n, hidden) each
+Step = Callable[[Tensor, Tensor, State], State]  # the state that follows, from sums of what is new and of what was
+
+
+def step_of_lstm(new: Tensor, old: Tensor, state: State) -> State:
+    """Hochreiter and Schmidhuber (1997), with the gate of Gers et al. (2000) that forgets."""
+    write, keep, value, read = (new + old).chunk(4, 1)
+    cell = keep.sigmoid() * state[1] + write.sigmoid() * value.tanh()
+    return read.sigmoid() * cell.tanh(), cell
+
+
+def step_of_gru(new: Tensor, old: Tensor, state: State) -> State:
+    """Cho et al. (2014), with the reset after the product."""
+    (reset, keep, value), (old_reset, old_keep, old_value) = new.chunk(3, 1), old.chunk(3, 1)
+    value = (value + (reset + old_reset).sigmoid() * old_value).tanh()
+    return ((state[0] - value) * (keep + old_keep).sigmoid() + value,)
+
+
+def step_by(function: Callable[[Tensor], Tensor]) -> Step:
+    """Elman (1990)."""
+    return lambda new, old, state: (function(new + old),)
+
+
+def cell(step: Step) -> Callable[..., Any]:
+    """lstm_cell and its like: one step, of (n, features)."""
+
+    def compute(x: Tensor, state: Any, w: Tensor, u: Tensor, b: Any = None, c: Any = None) -> Any:
+        state = (state,) if isinstance(state, Tensor) else state
+        found = step(functional.linear(x, w, b), functional.linear(state[0], u, c), state)
+        return found if len(found) > 1 else found[0]
+
+    return compute
+
+
+def layers(step: Step) -> Callable[..., Any]:
+    """lstm and its like: a sequence (length, n, features), or (n, length, features), through one layer or several."""
+
+    def compute(
+        x: Tensor, states: Any, weights: Sequence[Tensor], has_biases: Any, count: Any, rate: float, training: bool,
+        bidirectional: bool, batch_first: Any = None,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        each, ways = 4 if has_biases is True else 2, 1 + bidirectional
+        if batch_first is None or len(weights) != each * count * ways:
+            raise NotImplementedError("with packed sequences or projections")
+        x = x if batch_first else x.transpose(0, 1)
+        starts = [of_batch(x, state) for state in ([states] if isinstance(states, Tensor) else states)]
+        ends = []
+        for layer in range(count):
+            x = dropout(x, rate, training) if layer else x
+            outputs = []
+            for way in range(layer * ways, (layer + 1) * ways):
+                state = tuple(start[way] for start in starts)
+                own = weights[way * each : (way + 1) * each]
+                output, state = through(step, x, state, own, backwards=way % ways == 1)
+                outputs.append(output)
+                ends.append(state)
+            x = torch.cat(outputs, 2) if bidirectional else outputs[0]
+        return x if batch_first else x.transpose(0, 1), *(torch.stack(end) for end in zip(*ends, strict=True))
+
+    return compute
+
+
+def through(step: Step, x: Tensor, state: State, weights: Sequence[Tensor], backwards: bool) -> tuple[Tensor, State]:
+    """What comes out of one layer for (n, length, features): (n, length, hidden), and its last state."""
+    w, u, *biases = weights
+    new, outputs = functional.linear(x, w, *biases[:1]).unbind(1), []
+    for part in reversed(new) if backwards else new:
+        state = step(part, functional.linear(state[0], u, *biases[1:]), state)
+        outputs.append(state[0])
+    return torch.stack(outputs[::-1] if backwards else outputs, 1), state
+
+
+def of_batch(x: Tensor, states: Tensor) -> list[Tensor]:
+    """First states (layers, n, hidden) as a list, of this worker's images if `x` is."""
+    if not workers.is_of_images(x):
+        return list(states.unbind())
+    if hasattr(states, "of_images") or states.requires_grad:
+        raise refusal("first states", "with several workers a sequence begins with zeros")
+    return [workers.of_images(state) for state in states.clone().unbind()]
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    name: make(step)
+    for kind, step in {
+        "lstm": step_of_lstm,
+        "gru": step_of_gru,
+        "rnn_tanh": step_by(torch.tanh),
+        "rnn_relu": step_by(torch.relu),
+    }.items()
+    for name, make in {kind: layers, f"{kind}_cell": cell}.items()
+}
