@@ -195,12 +195,12 @@ def interpolate(
     dims = x.dim() - 2
     if antialias or "cubic" in mode or mode == "area":
         raise NotImplementedError(f"interpolation of mode {mode}" + " with antialias" * antialias)
-    factors = None if scale_factor is None else one_each(scale_factor, dims)
-    sizes = one_each(size, dims) if factors is None else [int(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
+    factors = one_each(scale_factor or 0, dims)
+    sizes = one_each(size, dims) if size else [int(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
     for dim, new in enumerate(sizes, 2):
-        old = x.shape[dim]
-        given = factors and not recompute_scale_factor
-        at = places(mode, old, new, 1 / factors[dim - 2] if given else old / new, align_corners)
+        old, factor = x.shape[dim], factors[dim - 2]
+        scale = 1 / factor if factor and not recompute_scale_factor else old / new
+        at = places(mode, old, new, scale, align_corners)
         low = x.index_select(dim, torch.tensor([min(int(place), old - 1) for place in at], device=x.device))
         if "linear" in mode:
             high = x.index_select(dim, torch.tensor([min(int(place) + 1, old - 1) for place in at], device=x.device))

@@ -143,7 +143,7 @@ def convolution(dims: int, transposed: bool) -> Callable[..., Tensor]:
     return compute
 
 
-def one_each(value: Any, dims: int) -> list[int]:
+def one_each(value: Any, dims: int) -> list[Any]:
     """A number, or a list of one or more, as one for each of so many dimensions."""
     values = [value] if isinstance(value, int | float) else list(value)
     return values * dims if len(values) == 1 else values

@@ -99,6 +99,10 @@ def hooked(hook: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[nn.Module]
     return lambda made: made[0].weight.register_hook(hook)  # type: ignore[index, union-attr, operator]
 
 
+def upsampled(x: torch.Tensor) -> torch.Tensor:
+    return functional.interpolate(x[None, None], scale_factor=2, mode="bicubic")
+
+
 def through_own_function(made: nn.Module) -> torch.Tensor:
     return functional.mse_loss(Cubic.apply(made[0](X)), X[:, :4])  # type: ignore[index, operator]
 
@@ -107,10 +111,10 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a hook on a gradient that sums": lambda: trained(prepare=hooked(lambda g: g / g.norm())),
     "an own autograd function with a product": lambda: trained(loss=through_own_function),
     "a compiled function of aten": lambda: trained(loss=lambda made: torch.ops.aten.mm(made[0](X), X[:4]).sum()),
-    "einsum": lambda: trained(loss=lambda made: torch.einsum("ij,kj->", made(X), made(X))),
+    "bicubic interpolation": lambda: trained(loss=lambda made: upsampled(made(X)).sum()),
     "cumsum": lambda: trained(loss=lambda made: made(X).cumsum(0).sum()),
     "product of all": lambda: trained(loss=lambda made: made(X).prod()),
-    "a recurrent layer": lambda: trained(loss=lambda made: nn.LSTM(5, 3)(X)[0].sum()),
+    "initial weights of its own": lambda: trained(loss=lambda made: nn.LSTM(5, 3)(X)[0].sum()),
     "normal noise": lambda: trained(loss=lambda made: loss_of(made, X + torch.randn(6, 5))),
     "weights drawn anew": lambda: trained(prepare=lambda made: nn.init.normal_(made[0].weight)),
     "weights drawn evenly": lambda: trained(prepare=lambda made: nn.init.uniform_(made[0].weight, -0.3, 0.3)),
