@@ -142,7 +142,9 @@ def log_softmax(x: Tensor, dim: Any = None) -> Tensor:
 
 def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     most = x.detach().amax(dim, True)
-    found = (x - most).exp().sum(dim, True).log() + most
+    most = most.where(most.abs() != math.inf, 0)
+    total = (x - most).exp().sum(dim, True)
+    found = torch.where(total == 0, -math.inf, total.where(total != 0, 1).log() + most)
     return found if keepdim else found.squeeze(dim)
 
 
