@@ -34,50 +34,29 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
     assert load(tmp_path, changed("lr: 1e-3")).lr == 0.001
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("lr: 0", "lr: 0 is not a number above 0 and at most 1e38"),
-        ("lr: .nan", "lr: .nan is not a number above 0 and at most 1e38"),
-        ("lr: .inf", "lr: .inf is not"),
-        ("lr: nan", "lr: nan is not"),
-        ("lr: 1e39", "lr: 1e39 is not"),
-        ("lr: fast", "lr: fast is not"),
-        ("lr: true", "lr: true is not"),
-        ("lr:", "lr: nothing is not"),
-        ("lr: [0.1, 0.2]", r"lr: \['0.1', '0.2'\] is not"),
-    ],
-)
-def test_a_bad_value_is_named_with_what_is_allowed(tmp_path: Path, line: str, expected: str) -> None:
-    with pytest.raises(PipelineError, match=expected):
-        load(tmp_path, changed(line))
+@pytest.mark.parametrize("value", ["0", ".nan", ".inf", "nan", "1e39", "fast", "true", "", "[0.1, 0.2]"])
+def test_a_bad_value_is_named_with_what_is_allowed(tmp_path: Path, value: str) -> None:
+    quoted = {"": "nothing", "[0.1, 0.2]": "['0.1', '0.2']"}.get(value, value)
+    with pytest.raises(PipelineError, match=re.escape(f"lr: {quoted} is not a number above 0 and at most 1e38")):
+        load(tmp_path, changed(f"lr: {value}"))
 
 
 @pytest.mark.parametrize(
     "line",
     [
         "epochs: 0", "epochs: 1.5", "epochs: yes", "batch_size: -1", "momentum: 1.0", "validation_images: -1",
-        "numerics: portable", "seed: 9223372036854775808", "model: Sequential", "device: gpu",
+        "numerics: portable", "seed: 9223372036854775808", "model: Sequential", "device: gpu", "dataset: cifar",
     ],
 )  # fmt: skip
 def test_out_of_range_is_refused(tmp_path: Path, line: str) -> None:
-    with pytest.raises(PipelineError, match=f"{line.split(':')[0]}: .* is not "):
+    allowed = params.Params.model_fields[line.split(":")[0]].description
+    with pytest.raises(PipelineError, match=re.escape(f"{line} is not {allowed}")):
         load(tmp_path, changed(line))
 
 
-def test_the_datasets_are_those_of_the_table(tmp_path: Path) -> None:
-    for dataset in DATASETS:
-        assert load(tmp_path, changed(f"dataset: {dataset}")).dataset == dataset
-    with pytest.raises(PipelineError, match=f"dataset: cifar is not {' or '.join(DATASETS)}"):
-        load(tmp_path, changed("dataset: cifar"))
-
-
-def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
-    broken = changed("seed: x").replace("\nlr:", "\nlearning:").replace("epochs:", "epoch:")
-    with pytest.raises(PipelineError) as caught:
-        load(tmp_path, broken)
-    for problem in ("lr is missing", "seed: x", "epoch is not a setting; did you mean epochs?", "learning is"):
-        assert problem in str(caught.value)
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_datasets_are_those_of_the_table(tmp_path: Path, dataset: str) -> None:
+    assert load(tmp_path, changed(f"dataset: {dataset}")).dataset == dataset
 
 
 @pytest.mark.parametrize(
@@ -98,24 +77,26 @@ def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str, expect
         load(tmp_path, text)
 
 
-def test_keys_set_twice_are_named_with_the_other_problems_and_the_file_s_own_name(tmp_path: Path) -> None:
-    (tmp_path / "other.yaml").write_text(DEFAULTS.replace("\nlr:", "\nLR:") + "seed: 1\nepochs: 3\n")
+def test_all_problems_come_in_one_message_under_the_file_s_own_name(tmp_path: Path) -> None:
+    broken = changed("seed: x").replace("\nlr:", "\nLR:").replace("\nepochs:", "\nlearning:")
+    (tmp_path / "other.yaml").write_text(f"{broken}batch_size: 1\nmomentum: 0\n")
     with pytest.raises(PipelineError) as caught:
         params.load(tmp_path / "other.yaml")
-    assert str(caught.value).splitlines() == [
-        f"{tmp_path}/other.yaml has settings that can't be used:",
-        f"  line {LINES + 1}: seed is set twice; keep one of the lines",
-        f"  line {LINES + 2}: epochs is set twice; keep one of the lines",
-        "  lr is missing; expected a number above 0 and at most 1e38",
+    header, *lines = str(caught.value).splitlines()
+    assert header == f"{tmp_path}/other.yaml has settings that can't be used:"
+    assert sorted(lines) == [
         "  LR is not a setting; did you mean lr?",
+        "  epochs is missing; expected a whole number from 1 to 10,000",
+        f"  learning is not a setting; the settings are {', '.join(params.Params.model_fields)}",
+        f"  line {LINES + 1}: batch_size is set twice; keep one of the lines",
+        f"  line {LINES + 2}: momentum is set twice; keep one of the lines",
+        "  lr is missing; expected a number above 0 and at most 1e38",
+        "  seed: x is not a whole number from 0 to 2^63 - 1",
     ]
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"can't read .*: Is a directory; expected a file"):
         params.load(tmp_path)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="there is no"):
         params.load(tmp_path / "params.yaml")
