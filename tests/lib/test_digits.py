@@ -6,12 +6,9 @@ from sklearn.datasets import load_digits
 
 def test_every_digit_is_enlarged_and_in_its_place() -> None:
     files = digits.files()
-    splits = [
-        [data.decode_idx(files[f"{part}-{kind}"]) for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
-        for part in ("train", "t10k")
-    ]
-    assert [len(labels) for _, labels in splits] == [1_500, 297]
-    images, labels = (np.concatenate(parts) for parts in zip(*splits, strict=True))
+    train_images, train_labels, test_images, test_labels = (data.decode_idx(files[name]) for name in data.FILES)
+    assert (len(train_images), len(test_images)) == (len(train_labels), len(test_labels)) == (1_500, 297)
+    images, labels = np.concatenate([train_images, test_images]), np.concatenate([train_labels, test_labels])
     original = load_digits()
     np.testing.assert_array_equal(labels, original.target)
     assert images.shape == (1_797, 28, 28)

@@ -10,9 +10,8 @@ from torch import nn
 
 def test_the_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
-    model.initialize(
-        model.empty(Initial(model="sequential", hidden_units=20, seed=0)), torch.Generator().manual_seed(3)
-    )
+    network = model.empty(Initial(model="sequential", hidden_units=20, seed=0))
+    model.initialize(network, torch.Generator())
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -24,9 +23,7 @@ def test_what_would_not_depend_on_the_seed_is_refused() -> None:
 
 def test_a_way_that_was_deleted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(model.MODELS, "ordered")
-    with pytest.raises(
-        PipelineError, match=r"expected sequential or module or functional or convolutional, .* found ordered"
-    ):
+    with pytest.raises(PipelineError, match=r"expected sequential or module or .*convolutional, .* found ordered"):
         model.empty(Initial(model="ordered", hidden_units=20, seed=0))
 
 
