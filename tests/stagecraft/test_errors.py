@@ -5,67 +5,62 @@ from tests.project import STAGES
 
 import pytest
 
+INTERRUPT = """
+import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
+os.kill(os.getpid(), signal.SIGINT); time.sleep(9)
+"""
+WITHOUT_REQUIREMENTS = (
+    f"\nerror: No module named 'no_such_requirement' for {sys.executable}, the Python that this was started with; "
+    "first `source .venv/bin/activate`, or install requirements.txt there\n"
+)
+# By what went wrong: a statement, and the exit status and stderr of the process that it ends
+ENDS = {
+    "what the user can mend": ("raise PipelineError('expected a, found b')", 1, "\nerror: expected a, found b\n"),
+    "a status of its own": ("raise UnreachableError('no mirror')", 69, "\nerror: no mirror\n"),
+    "lines longer than a screen": (
+        "raise PipelineError('a' * 9999 + chr(10) + 'b')",
+        1,
+        f"\nerror: {1910 * 'a'}...\nb\n",
+    ),
+    "Ctrl-C": (INTERRUPT, -2, "\ninterrupted\n"),
+    "a Python without the requirements": ("import no_such_requirement.part", 1, WITHOUT_REQUIREMENTS),
+}
 
-def end_of(statement: str) -> tuple[int, str]:
-    """Exit status and stderr of a process that imports the errors and runs a statement."""
-    program = (
-        f"from stagecraft.errors import PipelineError\nfrom stages.lib.mirrors import UnreachableError\n{statement}"
-    )
+
+def end_of(program: str) -> tuple[int, str]:
+    """Exit status and stderr of a process."""
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     return result.returncode, result.stderr
 
 
-@pytest.mark.parametrize(("kind", "status"), [("PipelineError", 1), ("UnreachableError", 69)])
-def test_what_the_user_can_mend_is_one_message(kind: str, status: int) -> None:
-    assert end_of(f"raise {kind}('expected a, found b')") == (status, "\nerror: expected a, found b\n")
+def end_after_imports(statement: str) -> tuple[int, str]:
+    return end_of(f"from stages.lib.mirrors import PipelineError, UnreachableError\n{statement}")
 
 
-def test_no_line_of_a_message_is_longer_than_a_screen() -> None:
-    status, message = end_of("raise PipelineError('a' * 100_000 + chr(10) + 'b')")
-    first, second = message.strip().split("\n")
-    assert status == 1 and first.endswith("aaa...") and len(first) == 24 * 80 and second == "b"
+@pytest.mark.parametrize("name", ENDS)
+def test_what_is_no_mistake_of_the_project_s_is_one_message(name: str) -> None:
+    statement, *end = ENDS[name]
+    assert end_after_imports(statement) == tuple(end)
 
 
-def test_ctrl_c_is_one_line() -> None:
-    status, message = end_of(
-        "import os, signal, time\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it\n"
-        "os.kill(os.getpid(), signal.SIGINT); time.sleep(9)"
-    )
-    assert status != 0
-    assert message == "\ninterrupted\n"
-
-
-def test_a_mistake_of_the_project_s_keeps_its_traceback() -> None:
-    status, message = end_of("1 / 0")
+@pytest.mark.parametrize("statement", ["1 / 0", "import stages.lib.no_such_module"])
+def test_a_mistake_of_the_project_s_keeps_its_traceback(statement: str) -> None:
+    status, message = end_after_imports(statement)
     assert status == 1
-    assert message.startswith("Traceback") and message.endswith("ZeroDivisionError: division by zero\n")
-
-
-def test_a_python_without_the_requirements_is_named_with_what_to_do() -> None:
-    status, message = end_of("import no_such_requirement.part")
-    assert status == 1
-    assert message == (
-        f"\nerror: No module named 'no_such_requirement' for {sys.executable}, the Python that this was started with; "
-        "first `source .venv/bin/activate`, or install requirements.txt there\n"
-    )
-
-
-def test_a_module_of_the_project_that_is_missing_is_the_project_s_mistake() -> None:
-    assert end_of("import stages.lib.no_such_module")[1].startswith("Traceback")
+    assert message.startswith("Traceback")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_handles_errors_before_it_imports_what_takes_long(stage: str) -> None:
-    program = (
-        "import sys, runpy\n"
-        "class Watch:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name in ('numpy', 'torch', 'matplotlib', 'pandas') and 'stagecraft.errors' not in sys.modules:\n"
-        "            raise SystemExit(f'{name} comes before stagecraft.errors')\n"
-        "        if name == 'numpy': raise SystemExit(0)\n"
-        "sys.meta_path.insert(0, Watch())\n"
-        f"runpy.run_module('stages.{stage}', run_name='__main__')\n"
-    )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    program = f"""
+import sys, runpy
+class Watch:
+    def find_spec(self, name, *_):
+        if name in ('numpy', 'torch', 'matplotlib', 'pandas') and 'stagecraft.errors' not in sys.modules:
+            raise SystemExit(f'{{name}} comes before stagecraft.errors')
+        if name == 'numpy': raise SystemExit(0)
+sys.meta_path.insert(0, Watch())
+runpy.run_module('stages.{stage}', run_name='__main__')
+"""
+    assert end_of(program) == (0, "")
