@@ -31,11 +31,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_stage_passes_whose_inputs_are_as_they_were() -> None:
-    with inputs.unchanged("fit"):
-        Path("fit.py").write_text("")  # written again, as the queue of DVC does it, with the same content
-
-
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
@@ -65,6 +60,7 @@ def test_a_file_that_is_gone_is_named() -> None:
 def test_what_shapes_nothing_of_the_stage_may_change(name: str) -> None:
     with inputs.unchanged("fit"):
         Path(name).write_text("lr: 0.1\nseed: 1\n")
+        Path("fit.py").write_text("")  # written again, as the queue of DVC does it, with the same content
 
 
 def test_code_that_changed_after_it_may_have_been_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,8 +77,5 @@ def test_where_there_is_no_graph_nothing_is_recorded_and_nothing_checked() -> No
 
 
 def test_a_stage_that_the_graph_does_not_have_is_told() -> None:
-    with (
-        pytest.raises(PipelineError, match=r"expected a stage 'other' in dvc.yaml, found fit"),
-        inputs.unchanged("other"),
-    ):
-        pass
+    with pytest.raises(PipelineError, match=r"expected a stage 'other' in dvc.yaml, found fit"):
+        inputs.unchanged("other").__enter__()
