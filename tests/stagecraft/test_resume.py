@@ -47,66 +47,62 @@ class Trainer:
         return [*map(torch.clone, self.average.state_dict().values()), torch.tensor(self.names["a"][2:])]
 
 
-def training(steps: int = 1) -> Trainer:
-    return Trainer(steps)
+def keep(name: str = "key", trainer: Trainer | None = None, history: resume.History = HISTORY) -> Path:
+    """The file in which the state of a training is kept."""
+    resume.save(name, trainer or Trainer(), history, None)
+    return resume.FOLDER / name
 
 
 @pytest.mark.parametrize("steps", [0, 3])
 def test_the_next_steps_are_the_same_after_restoring(steps: int) -> None:
-    saved, restored = training(2), training(steps)
+    saved, restored = Trainer(2), Trainer(steps)
     losses = [{"train_loss": 0.1 + 0.2, "validation_loss": None}, {"train_loss": 5e-324}]
-    resume.save("key", saved, losses, None)
+    keep("key", saved, losses)
     assert resume.restore("key", 3, restored) == losses
+    # Gradients, too, as they may wait for more batches
+    assert torch.equal(restored.network.weight.grad, saved.network.weight.grad)
     for _ in range(3):
         assert all(torch.equal(*pair) for pair in zip(saved.step(), restored.step(), strict=True))
 
 
-def test_gradients_that_wait_for_more_batches_are_kept() -> None:
-    saved, restored = training(), training(0)
-    resume.save("key", saved, HISTORY, None)
-    resume.restore("key", 3, restored)
-    assert torch.equal(restored.network.weight.grad, saved.network.weight.grad)
-
-
 def test_what_can_t_be_kept_is_refused_by_its_name() -> None:
-    trainer = training()
-    trainer.names["c"] = [iter([1])]
+    strange, unscheduled = Trainer(), Trainer()
+    strange.names["c"] = [iter([1])]
     with pytest.raises(PipelineError, match=r"^Trainer.names\['c'\]\[0\] is a list_iterator, which can't be kept"):
-        resume.save("key", trainer, HISTORY, None)
-    trainer = training()
-    del trainer.schedule
+        keep("key", strange)
+    del unscheduled.schedule
     with pytest.raises(PipelineError, match=r"a schedule changes an optimizer, SGD, .* set it in Trainer.__init__"):
-        resume.save("key", trainer, HISTORY, None)
+        keep("key", unscheduled)
 
 
 def test_several_schedules_may_be_a_list() -> None:
-    saved, restored = training(), training(0)
+    saved, restored = Trainer(), Trainer(0)
     for trainer in (saved, restored):
         trainer.schedule = [trainer.schedule, ReduceLROnPlateau(trainer.optimizer)]
     saved.schedule[1].step(1.0)
-    resume.save("key", saved, HISTORY, None)
+    keep("key", saved)
     resume.restore("key", 3, restored)
     assert [each.state_dict() for each in restored.schedule] == [each.state_dict() for each in saved.schedule]
 
 
 def test_what_is_made_after_the_beginning_is_refused_where_it_would_be_restored() -> None:
-    trainer = training()
+    trainer = Trainer()
     trainer.later, trainer.count = nn.Linear(1, 1), 3
-    resume.save("key", trainer, HISTORY, None)
+    keep("key", trainer)
     with pytest.raises(PipelineError, match=r"Trainer.later is made too late to be restored; make it in"):
-        resume.restore("key", 3, training())
+        resume.restore("key", 3, Trainer())
 
 
 def test_nothing_kept_or_too_many_epochs_is_a_start_from_the_beginning() -> None:
-    assert resume.restore("key", 3, training()) == []
-    resume.save("key", training(), HISTORY * 2, None)
-    assert resume.restore("key", 1, training()) == []
+    assert resume.restore("key", 3, Trainer()) == []
+    keep(history=HISTORY * 2)
+    assert resume.restore("key", 1, Trainer()) == []
 
 
 def test_a_state_that_epochs_have_shaped_is_only_for_as_many(capsys: pytest.CaptureFixture[str]) -> None:
-    resume.save("key", training(), HISTORY, 3)
-    assert resume.restore("key", 3, training()) == HISTORY
-    assert resume.restore("key", 4, training()) == []
+    resume.save("key", Trainer(), HISTORY, 3)
+    assert resume.restore("key", 3, Trainer()) == HISTORY
+    assert resume.restore("key", 4, Trainer()) == []
     assert "reads `epochs`, which were 3: it starts from the beginning" in capsys.readouterr().out
 
 
@@ -119,51 +115,41 @@ def test_settings_say_whether_epochs_were_read() -> None:
     assert "epochs" in all_at_once.names
 
 
-@pytest.mark.parametrize("position", [0, 40, 500, -1])
-def test_a_damaged_state_is_ignored_with_a_line(position: int, capsys: pytest.CaptureFixture[str]) -> None:
-    resume.save("key", training(), HISTORY, None)
-    content = bytearray((resume.FOLDER / "key").read_bytes())
-    content[position] ^= 1
+@pytest.mark.parametrize("position", [0, 40, 500, -1, None])
+def test_a_state_that_is_damaged_or_another_s_is_ignored_with_a_line(
+    position: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = bytearray(keep("other" if position is None else "key").read_bytes())
+    content[position or 0] ^= position is not None
     (resume.FOLDER / "key").write_bytes(content)
-    trainer = training()
+    trainer = Trainer()
     before = trainer.network.weight.clone()
     assert resume.restore("key", 3, trainer) == []
     assert torch.equal(trainer.network.weight, before)
+    assert "key is damaged or of another training" in capsys.readouterr().out
+
+
+def test_a_cache_that_can_t_be_used_stops_no_training(capsys: pytest.CaptureFixture[str]) -> None:
+    (resume.FOLDER / "key").mkdir(parents=True)
+    assert resume.restore("key", 3, Trainer()) == []
     assert "damaged or of another training" in capsys.readouterr().out
-
-
-def test_a_state_under_another_s_name_is_ignored(capsys: pytest.CaptureFixture[str]) -> None:
-    resume.save("key", training(), HISTORY, None)
-    (resume.FOLDER / "key").rename(resume.FOLDER / "other")
-    assert resume.restore("other", 3, training()) == []
-    assert "of another training" in capsys.readouterr().out
-
-
-def test_a_cache_that_can_t_be_used_stops_no_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / resume.FOLDER / "key").mkdir(parents=True)
-    assert resume.restore("key", 3, training()) == []
-    assert "damaged or of another training" in capsys.readouterr().out
-    resume.save("key", training(), HISTORY, None)
+    keep("key").rmdir()
     assert "would start from the beginning: can't write .train_cache/key: Is a directory" in capsys.readouterr().out
-    (folder / resume.FOLDER / "key").rmdir()
-    (folder / resume.FOLDER).rmdir()
-    (folder / resume.FOLDER).touch()
-    resume.save("key", training(), HISTORY, None)
-    assert resume.restore("key", 3, training()) == []
+    resume.FOLDER.rmdir()
+    resume.FOLDER.touch()
+    keep()
+    assert resume.restore("key", 3, Trainer()) == []
 
 
 def test_old_states_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    resume.save("key0", training(), HISTORY, None)
-    size = (resume.FOLDER / "key0").stat().st_size
+    size = keep("key0").stat().st_size
     monkeypatch.setattr(resume, "KEPT", 4 * size + size // 2)
     for index in range(7):
-        resume.save(f"key{index}", training(), HISTORY, None)
-        os.utime(resume.FOLDER / f"key{index}", ns=(index, index))
-    resume.save("key0", training(), HISTORY, None)
-    kept = {path.name for path in resume.FOLDER.iterdir()}
-    assert kept == {"key0", "key4", "key5", "key6"}
+        os.utime(keep(f"key{index}"), ns=(index, index))
+    keep("key0")
+    assert {path.name for path in resume.FOLDER.iterdir()} == {"key0", "key4", "key5", "key6"}
     monkeypatch.setattr(resume, "KEPT", size - 1)
-    resume.save("key9", training(), HISTORY, None)
+    keep("key9")
     assert {path.name for path in resume.FOLDER.iterdir()} == {"key9"}  # the newest stays, however large
 
 
@@ -180,20 +166,17 @@ def test_the_fingerprint_depends_on_settings_but_for_epochs_and_on_files() -> No
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "value"),
+    "name",
     [
-        (torch, "__version__", "0.4"),
-        (torch.backends.cpu, "get_cpu_capability", lambda: "another"),
-        (resume.np, "__version__", "0.4"),
-        (resume.platform, "machine", lambda: "arm64"),
-        (resume.sys, "version", "3.99"),
+        "sys.version", "torch.__version__", "numpy.__version__",
+        "platform.machine", "torch.backends.cpu.get_cpu_capability",
     ],
-)
+)  # fmt: skip
 def test_only_arithmetic_that_is_not_exact_depends_on_versions_and_processor(
-    module: object, name: str, value: object, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, native = key(), key(exact=False)
-    monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(name, "3.99" if "version" in name else lambda: "another")
     assert key() == before
     assert key(exact=False) != native
 
