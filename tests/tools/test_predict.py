@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from pathlib import Path
 
 from drawing import doubt
 from stagecraft.errors import PipelineError
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 
 
-def test_bars_are_as_long_as_the_probabilities() -> None:
+def test_bars_are_as_long_as_the_probabilities():
     lines = predict.bars(torch.tensor([0.5, 0.25, 0.0, 0.25])).splitlines()
     assert [line.count("█") for line in lines] == [20, 10, 0, 10]
     assert lines[0].startswith("0   50.0%")
@@ -33,16 +32,14 @@ SQUARE = np.pad(np.ones((8, 8)), 10)
         (np.eye(28), 0.9, "it looks like none of the digits that were learned"),
     ],
 )
-def test_doubt(image: np.ndarray, largest: float, expected: str) -> None:
+def test_doubt(image, largest, expected):
     learned = doubt.outlines(255 * SQUARE[None].astype(np.uint8))
     typical, values = doubt.Outlines(learned, np.array([9])), torch.tensor([largest, 1 - largest - 0.1, 0.1])
     assert predict.doubtful(image, values, typical) == expected
 
 
 @pytest.mark.slow
-def test_a_picture_is_named_and_drawn_as_the_network_saw_it(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_picture_is_named_and_drawn_as_the_network_saw_it(small, tmp_path, monkeypatch, capsys):
     shutil.copytree(small, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     image = data.load_test("digits").images[0]
@@ -59,7 +56,7 @@ def test_a_picture_is_named_and_drawn_as_the_network_saw_it(
 
 
 @pytest.mark.parametrize("words", [[], [""], ["one.png", "two.png"]])
-def test_it_takes_one_picture(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_takes_one_picture(words, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["predict", *words])
     with pytest.raises(PipelineError, match="expected the path of one picture"):
         predict.main()

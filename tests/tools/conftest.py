@@ -1,0 +1,23 @@
+import shutil
+from contextlib import chdir
+from pathlib import Path
+
+from tests.tools import toy
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("original")
+    with chdir(folder):
+        toy.make()
+    return folder
+
+
+@pytest.fixture
+def project(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder, here, of a small pipeline that ran and is committed."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
