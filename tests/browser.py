@@ -4,7 +4,9 @@ import base64
 import itertools
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ OPTIONS = (
     "--proxy-server=http://127.0.0.1:9",
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; apt-get install chromium")
 
 
 class Browser:
@@ -76,12 +77,11 @@ class Browser:
             self.complaints.append(message["params"])
         return message
 
-    def open(self, page: Path, width: int = 1280, dark: bool = False) -> None:
-        """Open a file in a window of that width, 390 being a phone's with touch."""
-        phone = width < 500
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1 + phone, mobile=phone
-        )
+    def open(self, page: Path, width: int = 1280, dark: bool = False, height: int = 844) -> None:
+        """Open a file in a window of that size; one side of less than 500 makes it a phone's, with touch."""
+        phone = min(width, height) < 500
+        size = {"width": width, "height": height, "deviceScaleFactor": 1 + phone}
+        self.call("Emulation.setDeviceMetricsOverride", **size, mobile=phone)
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -98,3 +98,21 @@ class Browser:
     def screenshot(self) -> bytes:
         """A PNG of the whole page."""
         return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+
+
+def contrast(*colors: str) -> float:
+    """The contrast ratio, 1 to 21, of two colours rgb(…) by https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio."""
+    channels = [[int(part) / 255 for part in re.findall(r"\d+", color)] for color in colors]
+    linear = [[c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in color] for color in channels]
+    dark, light = sorted(0.2126 * red + 0.7152 * green + 0.0722 * blue for red, green, blue in linear)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser in which no page may complain."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+        assert not browser.complaints

@@ -4,7 +4,6 @@ import math
 
 from drawing import doubt
 from stages.lib import data
-from stages.lib.data import Split
 
 import numpy as np
 import pytest
@@ -27,19 +26,19 @@ def outline(image: np.ndarray) -> list[int]:
     return [math.isqrt(255**2 * strength // max(sum(strengths), 1)) for strength in strengths]
 
 
-def test_an_outline_is_the_root_of_each_share_of_the_edges(split: Split) -> None:
+def test_an_outline_is_the_root_of_each_share_of_the_edges(split):
     images = np.concatenate([split.images[:3], np.zeros((1, 28, 28), np.uint8), np.tri(28, dtype=np.uint8)[None] * 255])
     assert doubt.outlines(images).tolist() == [outline(image) for image in images]
 
 
-def test_distances_are_sums_of_squares() -> None:
+def test_distances_are_sums_of_squares():
     random = np.random.default_rng(1)
     a, b = random.integers(0, 256, (3, 196)), random.integers(0, 256, (5, 196))
     expected = [[int(((x - y) ** 2).sum()) for y in b] for x in a]
     assert doubt.distances(a.astype(np.uint8), b.astype(np.uint8)).tolist() == expected
 
 
-def test_centres_are_where_each_is_the_mean_of_what_is_nearest_to_it() -> None:
+def test_centres_are_where_each_is_the_mean_of_what_is_nearest_to_it():
     random = np.random.default_rng(2)
     around = np.repeat(random.integers(50, 200, (doubt.TYPICAL, 196)), 5, axis=0)  # five of each kind, one kind first
     found = (around + random.integers(-3, 4, around.shape)).astype(np.uint8)[random.permutation(len(around))]
@@ -49,7 +48,7 @@ def test_centres_are_where_each_is_the_mean_of_what_is_nearest_to_it() -> None:
         assert np.abs(centres[i] - found[nearest == i].mean(0)).max() <= 0.5
 
 
-def test_most_digits_look_like_digits_and_what_is_none_does_not(small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_most_digits_look_like_digits_and_what_is_none_does_not(small, monkeypatch):
     monkeypatch.chdir(small)
     training, test = data.load_train("digits"), data.load_test("digits")
     typical = doubt.learned(training)
@@ -62,6 +61,6 @@ def test_most_digits_look_like_digits_and_what_is_none_does_not(small, monkeypat
 
 
 @pytest.mark.slow
-def test_of_mnist_s_test_images_at_most_two_in_a_hundred_look_like_no_digit(mnist, monkeypatch) -> None:
+def test_of_mnist_s_test_images_at_most_two_in_a_hundred_look_like_no_digit(mnist, monkeypatch):
     monkeypatch.chdir(mnist)
     assert 0 < doubt.unlike(data.load_test("mnist").images, doubt.learned(data.load_train("mnist"))).mean() <= 0.02

@@ -2,6 +2,7 @@ import shutil
 from contextlib import chdir
 from pathlib import Path
 
+from tests.browser import browser as browser
 from tests.tools import toy
 
 import pytest

@@ -1,8 +1,5 @@
-<!DOCTYPE html>
-<!-- Beside the page of `dvc plots show`: opens it in frames as wide as a desktop and as a phone, and reports. -->
-<meta charset="utf-8">
-<pre id="report"></pre>
-<script>
+// On the page of `dvc plots show`, once its charts are drawn: reports what is seen.
+(async () => {
   // What was drawn: of each mark its kind, where, how and in which colour
   const marks = (chart) => [...chart.querySelectorAll(".role-mark")].flatMap((group) =>
     [...group.querySelectorAll(":scope > :is(path, line, text, rect)")].map((mark) => ({
@@ -55,17 +52,10 @@
     };
   }
 
-  async function open(width) {
-    const frame = document.createElement("iframe");
-    Object.assign(frame, { src: "index.html", width, height: 1000 });
-    document.body.append(frame);
-    await new Promise((resolve) => frame.addEventListener("load", resolve));
-    const charts = [...frame.contentDocument.scripts].filter((script) => script.text.includes("var spec")).length;
-    // All but the summary, which is text
-    while (frame.contentDocument.querySelectorAll(".vega-embed svg").length < charts - 1)
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    return look(frame.contentDocument);
-  }
-
-  (async () => { report.textContent = JSON.stringify([await open(1280), await open(390)]); })();
-</script>
+  const charts = [...document.scripts].filter((script) => script.text.includes("var spec")).length;
+  // All but the summary, which is text
+  while (document.querySelectorAll(".vega-embed svg").length < charts - 1)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+  return look(document);
+})()
