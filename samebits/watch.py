@@ -15,7 +15,9 @@ from samebits.tables import RIGHT
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 MOST = 20_000  # operations that are looked at in a step
-PASSED = {str(Path(HERE) / f"{name}.py") for name in ("exact", "watch", "composed", "optimizers")}
+# What is composed, as anybody's code is, or only calls the user's.
+COMPOSED = "composed", "losses", "recurrent"
+PASSED = {str(Path(HERE) / f"{name}.py") for name in ("exact", "watch", "optimizers", *COMPOSED)}
 
 
 class Watch(TorchDispatchMode):

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import samebits
 import torch
+from samebits import watch
 from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -263,3 +265,12 @@ def test_outside_the_context_nothing_is_refused_and_the_process_is_as_it_was() -
     assert X.cumsum(0).shape == X.shape
     assert torch.get_num_threads() == threads
     assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
+
+
+@pytest.mark.parametrize("module", watch.COMPOSED)
+def test_what_is_composed_is_watched_as_anybody_s_code_is(module: str) -> None:
+    """As if it called a product past the mode."""
+    file, code = Path(watch.__file__).with_name(f"{module}.py"), dict[str, Any]()
+    exec(compile("def square(x, past):\n with past: return x.mm(x.t())", file, "exec"), code)
+    with samebits.exact(), pytest.raises(samebits.NotExactError, match=r"aten.mm in line \d+ of test_airtight.py"):
+        code["square"](X, torch._C.DisableTorchFunction())
