@@ -56,7 +56,7 @@ def layers(step: Step) -> Callable[..., Any]:
     ) -> tuple[Tensor, ...]:  # fmt: skip
         each, ways = 4 if has_biases is True else 2, 1 + bidirectional
         if batch_first is None or len(weights) != each * count * ways:
-            raise NotImplementedError("with packed sequences or projections")
+            raise NotImplementedError("a recurrent layer with projections or a packed sequence")
         x = x if batch_first else x.transpose(0, 1)
         starts = [of_batch(x, state) for state in ([states] if isinstance(states, Tensor) else states)]
         ends = []
@@ -89,7 +89,7 @@ def of_batch(x: Tensor, states: Tensor) -> list[Tensor]:
     """First states (layers, n, hidden) as a list, of this worker's images if `x` is."""
     if not workers.is_of_images(x):
         return list(states.unbind())
-    if hasattr(states, "of_images") or states.requires_grad:
+    if hasattr(states, "of_images") or states.requires_grad or states.any():
         raise refusal("first states", "with several workers a sequence begins with zeros")
     return [workers.of_images(state) for state in states.clone().unbind()]
 

@@ -58,6 +58,9 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a mean by one's own number": lambda x: x.sum() / len(x),
     "each with each": lambda x: x @ x.t(),
     "each with each by letters": lambda x: torch.einsum("bi,ci->bc", x, x),
+    "a sequence that begins with other than zeros": lambda x: torch.rnn_tanh(
+        x.view(-1, 3, 2), torch.ones(1, len(x), 2), [table()[:2, :2]] * 2, False, 1, 0.0, True, False, True
+    )[0],
     "each feature with each": lambda x: x.t() @ x,
     "drawn for its own": lambda x: x + torch.rand(x.shape),
 }
