@@ -81,7 +81,15 @@ def of_attention(layer: Any, draw: torch.Generator) -> None:
         parameter.data = uniform(parameter.shape, bound, draw) if bound else torch.zeros(parameter.shape)
 
 
+def of_last_projection(layer: Any, draw: torch.Generator) -> None:
+    """That of attention: as a linear layer, but its bias is 0."""
+    of_fan_in(layer, draw)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
 LAYERS: dict[Any, Callable[[nn.Module, torch.Generator], Any]] = {
+    nn.modules.linear.NonDynamicallyQuantizableLinear: of_last_projection,  # before Linear, as it is one, too
     (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d): of_fan_in,
     (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.RMSNorm): of_one,
     nn.Embedding: of_embedding,
