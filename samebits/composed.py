@@ -148,7 +148,7 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     return found if keepdim else found.squeeze(dim)
 
 
-# Pooling
+# Pooling and interpolation
 
 
 def avg_pool(dims: int) -> Callable[..., Tensor]:
@@ -185,8 +185,12 @@ def places(mode: str, old: int, new: int, scale: float, aligned: Any) -> list[fl
     """Where along a dimension of size `old` each of `new` numbers is taken, from 0 on."""
     if aligned:
         return [i * (old - 1) / max(new - 1, 1) for i in range(new)]
-    shift = 0.0 if mode == "nearest" else 0.5
-    return [max((i + shift) * scale - shift * ("linear" in mode), 0.0) for i in range(new)]
+    if "linear" in mode:
+        return [max((i + 0.5) * scale - 0.5, 0.0) for i in range(new)]
+    # Rounded as PyTorch does, as it decides which is the nearest.
+    scale = torch.tensor(scale, dtype=torch.float32).item()
+    shift = 0.5 if mode == "nearest-exact" else 0.0
+    return torch.tensor([(i + shift) * scale for i in range(new)], dtype=torch.float32).tolist()
 
 
 def interpolate(

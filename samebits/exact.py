@@ -87,8 +87,7 @@ COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function i
 COMPUTED[functional.unfold] = sums.unfold
 COMPOSED = by_name(composed.FUNCTIONS | losses.FUNCTIONS | recurrent.FUNCTIONS)
 for name in ("batch_norm", "instance_norm", *losses.FUNCTIONS):
-    other = getattr(torch, name, None)
-    if other and other is not getattr(functional, name):
+    for other in named(name) - {getattr(functional, name)}:
         del COMPOSED[other]  # its arguments are in another order than those of torch.nn.functional
 PLAIN = tables.PLAIN - COMPUTED.keys() - COMPOSED.keys()
 DECIDES = named("sum") | COMPOSED.keys()  # they say themselves what is of images

@@ -94,8 +94,12 @@ def poisson(x: Tensor, y: Tensor, log_input: bool = True, full: bool = False, ep
 
 
 def gaussian(x: Tensor, y: Tensor, variance: Any, full: bool = False, eps: float = 1e-6) -> Tensor:
-    variance = torch.as_tensor(variance, dtype=x.dtype).expand(x.shape[: getattr(variance, "ndim", 0)])
-    variance = variance.unsqueeze(-1) if variance.dim() < x.dim() and variance.dim() else variance
+    variance = torch.as_tensor(variance, dtype=x.dtype)
+    if (variance < 0).any():
+        raise ValueError("var has negative entry/entries")
+    variance = (
+        variance.unsqueeze(-1) if variance.dim() == x.dim() - 1 else variance
+    )  # one for all of an image's numbers
     variance = variance + (variance.detach().clamp_min(eps) - variance.detach())  # whose gradient is the same
     return (variance.log() + (x - y) * (x - y) / variance) * 0.5 + (math.log(2 * math.pi) / 2 if full else 0)
 

@@ -74,8 +74,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Of a matrix, or of a vector or a stack of matrices."""
     check_float32("linear", x, weight, bias)
     workers.check_same("linear", weight, bias)
-    if weight.dim() == 1:
-        return matmul(x, weight) if bias is None else matmul(x, weight) + bias
+    if weight.dim() == 1 and bias is None:
+        return matmul(x, weight)
     rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
     outputs, inputs = weight.shape
     operation = Operation(lambda x, weight: torch.mm(x, weight.t()), _of_mm, inputs, max(inputs, outputs), 1)

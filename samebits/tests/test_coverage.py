@@ -1,5 +1,6 @@
 """Each function that is covered, values and gradients, beside PyTorch's own in float64."""
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -164,7 +165,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "hinge_embedding_loss": (lambda x: f.hinge_embedding_loss(x, SIGNS.to(x), margin=0.7), (M,)),
     "margin_ranking_loss": (lambda x, y: f.margin_ranking_loss(x, y, SIGNS.to(x), margin=0.3), (M, P)),
     "cosine_embedding_loss": (lambda x, y: f.cosine_embedding_loss(x, y, SIGNS[:, 0].to(x), margin=0.1), (M, P)),
-    "triplet_margin_loss": (lambda x, y, z: f.triplet_margin_loss(x, y, z, swap=True, reduction="sum"), (M, P, M * P)),
+    "triplet_margin_loss": (lambda x, y, z: f.triplet_margin_loss(x, y, z, swap=True, reduction="sum"), (P, M, M * P)),
     "pairwise_distance": (lambda x, y: f.pairwise_distance(x, y, p=1, keepdim=True), (M, P)),
     "poisson_nll_loss": (f.poisson_nll_loss, (M, P)),
     "poisson_nll_loss of rates": (lambda x, y: f.poisson_nll_loss(x, y, log_input=False), (P, M.abs())),
@@ -269,6 +270,28 @@ def test_in_evaluation_an_image_s_result_depends_on_that_image_alone() -> None:
             together = network(images)
             alone = torch.cat([network(images[i : i + 1]) for i in range(3)])
         assert torch.equal(together, alone)
+
+
+def test_the_nearest_pixel_is_the_one_that_pytorch_takes() -> None:
+    for old, new in itertools.product(range(1, 20), range(1, 110, 3)):
+        pixels = torch.arange(float(old)).view(1, 1, old)
+        with samebits.exact():
+            found = f.interpolate(pixels, new), f.interpolate(pixels, scale_factor=new / old)
+        assert torch.equal(found[0], f.interpolate(pixels, new))
+        assert torch.equal(found[1], f.interpolate(pixels, scale_factor=new / old))
+
+
+def test_a_network_may_move_within_the_context() -> None:
+    network = nn.Linear(4, 3)
+    before = network.weight.detach().clone()
+    with samebits.exact():
+        network.to(torch.float64).to("cpu", torch.float32)
+    assert torch.equal(network.weight, before)
+
+
+def test_a_negative_variance_is_an_error_as_in_pytorch() -> None:
+    with samebits.exact(), pytest.raises(ValueError, match="negative"):
+        f.gaussian_nll_loss(M, P, -P)
 
 
 def test_dropout_drops_whole_channels() -> None:
