@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stagecraft import resume
 from stagecraft.errors import PipelineError
-from tests.tools.toy import commit, shell
+from tests.tools.toy import COMMIT, commit, shell
 from tools import outputs, page, verify
 
 import pytest
@@ -48,7 +48,6 @@ def test_what_is_recorded_is_reproduced_and_no_training_goes_on_from_its_own_end
     assert verdict == "verify: all 4 outputs, computed again from nothing, are the recorded ones to the byte"
 
 
-COMMIT = "git add --all && git commit -qm Change"
 EDIT = "perl -pi -e s/0.25/0.26/"
 EDITED, ALTERED = "as it was here before this run, was not the recorded one", "| yes, was ALTERED |"
 # By what was done: the commands, what verify says of which output, and how that one's row ends

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.project import ENVIRONMENT
 
+COMMIT = "git add --all && git commit -qm Change"
 FILES = {
     "dvc.yaml": """
 stages:
@@ -58,4 +59,4 @@ def shell(command: str) -> str:
 
 
 def commit() -> None:
-    shell("git add --all && git commit -qm Change")
+    shell(COMMIT)
