@@ -9,11 +9,12 @@ from pathlib import Path
 
 from stages.lib import data, mirrors
 from tests import replica
-from tests.project import ROOT, STAGES, run
+from tests.project import DIGITS, ROOT, STAGES, run
 
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 
 SMALL = {"dataset": "digits", "epochs": 2, "batch_size": 400, "momentum": 0.5, "hidden_units": 7, "mistakes": 5}
 
@@ -72,25 +73,49 @@ def swept(small: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: Cal
 
 
 @pytest.fixture(scope="session")
-def trained(mnist: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., None]) -> Path:
-    """A folder in which the network was built, trained and evaluated on the real MNIST, as the last commit says."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / data.FOLDER.parent).mkdir()
-    (folder / data.FOLDER).symlink_to(mnist / data.FOLDER)
-    shutil.copy(ROOT / "data/published_loss.csv", folder / "data")
-    with chdir(folder):
-        settings = yaml.safe_load(run("git", "show", "HEAD:./params.yaml", cwd=ROOT))
-        run_stages("build", "train", "evaluate", "draw", **settings)
-    return folder
+def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Gives each process of pytest-xdist its own copy of a folder, which the first that asks makes for all."""
+    ours = tmp_path_factory.getbasetemp()
+    of_all = ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours
+
+    def copy(name: str, make: Callable[[Path], None]) -> Path:
+        original = of_all / f"original-{name}"
+        with FileLock(f"{original}.lock"):
+            if not original.exists():
+                begun = tmp_path_factory.mktemp("begun")
+                make(begun)
+                begun.rename(original)
+        return shutil.copytree(original, ours / name, symlinks=True)
+
+    return copy
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(mnist: Path, copy_of: Callable[..., Path], run_stages: Callable[..., None]) -> Path:
+    """A folder in which the network was built, trained and evaluated on the real MNIST, as the last commit says."""
+
+    def make(folder: Path) -> None:
+        (folder / data.FOLDER.parent).mkdir()
+        shutil.copytree(mnist / data.FOLDER, folder / data.FOLDER)
+        shutil.copy(ROOT / "data/published_loss.csv", folder / "data")
+        with chdir(folder):
+            settings = yaml.safe_load(run("git", "show", "HEAD:./params.yaml", cwd=ROOT))
+            run_stages("build", "train", "evaluate", "draw", **settings)
+
+    return copy_of("trained", make)
+
+
+@pytest.fixture(scope="session")
+def digits(copy_of: Callable[..., Path]) -> Path:
     """A copy of the project in which the whole pipeline ran on the digits, under DVC; tests only read it."""
-    folder = tmp_path_factory.mktemp("digits")
-    replica.make(folder, {})
-    run("dvc", "exp", "run", "--quiet", "-S", "dataset=digits", "-S", "batch_size=10", cwd=folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        replica.make(folder, {})
+        changes = [word for name, value in DIGITS.items() for word in ("-S", f"{name}={value}")]
+        printed = run("dvc", "exp", "run", *changes, cwd=folder)
+        assert [name for name in STAGES if f"Running stage '{name}'" not in printed] == []
+
+    return copy_of("digits", make)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ os.environ["GIT_CONFIG_COUNT"] = str(len(GIT))
 for number, (key, value) in enumerate(GIT.items()):
     os.environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
 ROOT = Path(__file__).parent.parent
+DIGITS = {"dataset": "digits", "batch_size": 10, "epochs": 2}  # with which the pipeline is run as a user runs it
 PACKAGES = {"drawing", "samebits", "stagecraft"}  # of which dvc.yaml names the folder
 # The tests' own Python first, so that the stages run under it.
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -53,11 +54,17 @@ def run(*command: str, cwd: Path, status: int = 0) -> str:
 
 
 class Project:
-    """A copy of the project, with other settings, in a Git repository of its own, where nothing has run yet."""
+    """A copy of the project, with other settings, in a Git repository of its own, where nothing has run yet.
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    Or a copy of `original`, a project in which all has run.
+    """
+
+    def __init__(self, folder: Path, *, original: Path | None = None, **settings: object) -> None:
         self.folder = folder
-        replica.make(folder, settings)
+        if original:
+            shutil.copytree(original, folder, symlinks=True, dirs_exist_ok=True)
+        else:
+            replica.make(folder, settings)
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")

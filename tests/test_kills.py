@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import chdir, suppress
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from tests.project import ENVIRONMENT, STAGES, Project, declared
 import pytest
 
 SEED = 20
-STAGE_KILLS, DVC_KILLS = 60, 3
+STAGE_KILLS = 60
 LOSSES = "plots/loss.csv"  # written after each epoch
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+Kill = Callable[[int, int], None]
 
 
 def results(folder: Path) -> dict[str, str]:
@@ -119,35 +121,38 @@ def files_of(output: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_dvc_killed_at_any_moment(tmp_path: Path) -> None:
-    project = Project(tmp_path, dataset="digits", batch_size=10, epochs=2)
-    began = time.monotonic()
-    project.run("dvc", "repro")
-    whole, expected = time.monotonic() - began, results(tmp_path)
-    lock = project.read("dvc.lock")
+@pytest.mark.parametrize(
+    ("stage", "moment", "how", "kill_it"),
+    [("train", 2.5, signal.SIGKILL, os.kill), ("render", 0.9, signal.SIGINT, os.killpg)],
+)
+def test_dvc_killed_some_seconds_after_the_start_of_a_stage(
+    stage: str, moment: float, how: int, kill_it: Kill, digits: Path, tmp_path: Path
+) -> None:
+    # A stage whose DVC was killed alone goes on beside the next run.
+    project = Project(tmp_path / "project", original=digits)
     project.commit("results")
-    chance = random.Random(SEED)
-    for kill in range(DVC_KILLS):
-        how, moment = chance.choice(SIGNALS), chance.random()
-        kill_it = chance.choice([os.kill, os.killpg])  # alone, its stage goes on beside the next run
-        with chdir(tmp_path):
-            for stage in STAGES:
-                clear(stage)
-            Path("dvc.lock").unlink()
-            shutil.rmtree(".dvc/cache")
+    lock, expected = project.read("dvc.lock"), results(project.folder)
+    with chdir(project.folder):
+        for each in STAGES:
+            clear(each)
+        Path("dvc.lock").unlink()
+        shutil.rmtree(".dvc/cache")
+    with (tmp_path / "printed").open("w+") as printed:
         process = subprocess.Popen(
-            ["dvc", "repro"], cwd=tmp_path, env=ENVIRONMENT, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            ["dvc", "repro"], cwd=project.folder, env=ENVIRONMENT, start_new_session=True,
+            stdout=printed, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        time.sleep(moment * whole)
-        with suppress(ProcessLookupError):
-            kill_it(process.pid, how)
-        process.wait()
-        project.run("python", "-m", "tools.repair")
-        project.run("dvc", "repro")
-        told = f"seed {SEED}, kill {kill}: {kill_it.__name__} {how.name} at {moment:.0%}"
-        assert {path: results(tmp_path).get(path) for path in expected} == expected, told
-        assert project.read("dvc.lock") == lock, told
+        while f"Running stage '{stage}'" not in (tmp_path / "printed").read_text():
+            assert process.poll() is None
+            time.sleep(0.02)
+    time.sleep(moment)
+    with suppress(ProcessLookupError):
+        kill_it(process.pid, how)
+    process.wait()
+    project.run("python", "-m", "tools.repair")
+    project.run("dvc", "repro")
+    assert {path: results(project.folder).get(path) for path in expected} == expected
+    assert project.read("dvc.lock") == lock
 
 
 INTERRUPTED = """

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from stages.lib import digits
 from tests import replica
-from tests.project import ENVIRONMENT, STAGES, Project
+from tests.project import DIGITS, ENVIRONMENT, Project
 
 import pytest
 
 pytestmark = pytest.mark.slow
 RUN = (sys.executable, "-m", "tools.run")  # as `make run` does
-SETTINGS = {"dataset": "digits", "batch_size": 10, "epochs": 2}
 NO_MIRROR = {
     "MNIST_MIRROR": "http://127.0.0.1:9",
     "http_proxy": "http://127.0.0.1:9",
@@ -33,10 +32,9 @@ def stages_run(output: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project on the digits, after `dvc repro` and a commit of its results."""
-    project = Project(tmp_path_factory.mktemp("project"), **SETTINGS)
-    assert sorted(stages_run(project.run("dvc", "repro"))) == sorted(STAGES)
+def project(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project on the digits, with a commit of its results."""
+    project = Project(tmp_path_factory.mktemp("project"), original=digits)
     project.commit("results")
     return project
 
@@ -57,22 +55,26 @@ def test_another_learning_rate_trains_and_evaluates_only_and_the_way_back_runs_n
 
 def test_the_model_s_wording_changes_no_loss_but_the_seed_does(project: Project) -> None:
     before = project.read("plots/loss.csv")
-    project.run("dvc", "exp", "run", "-S", "model=functional")
+    project.run("dvc", "exp", "run", "-S", "model=functional", "train")
     assert project.read("plots/loss.csv") == before
     assert list(json.loads(project.read("metrics/model.json"))["layers"]) == ["hidden_linear", "output_linear"]
     assert stages_run(project.run("dvc", "exp", "run", "-S", "model=sequential", "-S", "seed=1")) == [
         "build", "train", "evaluate", "draw",
     ]  # fmt: skip
     assert project.read("plots/loss.csv") != before
-    project.run("dvc", "exp", "run", "-S", "seed=0", "-S", "epochs=3")
+    project.run("dvc", "exp", "run", "-S", "seed=0", "-S", "epochs=3", "train")
     assert project.read("plots/loss.csv").startswith(before)
     project.run("git", "checkout", "-q", ".")
     project.run("dvc", "checkout", "-q")
 
 
-def test_settings_edited_while_a_stage_runs_are_not_recorded_as_having_made_its_results(tmp_path: Path) -> None:
-    project = Project(tmp_path, **SETTINGS | {"epochs": 20})
+def test_settings_edited_while_a_stage_runs_are_not_recorded_as_having_made_its_results(
+    digits: Path, tmp_path: Path
+) -> None:
+    project = Project(tmp_path, original=digits)
     settings = project.folder / "params.yaml"
+    settings.write_text(settings.read_text().replace("epochs: 2\n", "epochs: 20\n"))
+    (project.folder / "plots/loss.csv").unlink()
     with subprocess.Popen(
         ["dvc", "repro"], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
     ) as running:
@@ -148,8 +150,10 @@ def seen_on_a_terminal(*command: str, folder: Path) -> str:
     return seen.decode()
 
 
-def test_on_a_terminal_make_run_shows_how_far_training_is(tmp_path: Path) -> None:
-    Project(tmp_path, **SETTINGS)
+def test_on_a_terminal_make_run_shows_how_far_training_is(digits: Path, tmp_path: Path) -> None:
+    project = Project(tmp_path, original=digits)
+    with (project.folder / "stages/train.py").open("a") as file:
+        file.write("# touched\n")
     seen = seen_on_a_terminal(*RUN, folder=tmp_path)
     assert re.search(r"0%\|.*\| 0/2 \[.*epoch/s\]", seen), seen
     assert "epoch 2/2  train_loss" in seen
@@ -163,7 +167,7 @@ def test_nothing_else_makes_run_fall_back(tmp_path: Path) -> None:
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(project: Project, tmp_path: Path) -> None:
-    twice = Project(tmp_path, **SETTINGS)
+    twice = Project(tmp_path, **DIGITS)
     runs = [
         subprocess.Popen(
             ["dvc", "repro"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

@@ -31,9 +31,8 @@ MODELS = {"sequential": sequential}
 
 
 @pytest.mark.slow
-def test_the_pipeline_runs_without_what_can_be_deleted(tmp_path: Path) -> None:
-    project = Project(tmp_path, dataset="digits", epochs=1, batch_size=50)
-    project.run("dvc", "repro")
+def test_the_pipeline_runs_without_what_can_be_deleted(digits: Path, tmp_path: Path) -> None:
+    project = Project(tmp_path, original=digits)
     weights = project.read("models/checkpoint.safetensors")
     assert len(LINES) == 5
     for line in LINES:

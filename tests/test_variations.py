@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests import replica
+from tests.project import DIGITS
 
 import pytest
 
-DIGITS = {"dataset": "digits"}
 CPUS = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 PICTURES = """
 export MPLCONFIGDIR=$(mktemp -d); echo "lines.linewidth: 9" > "$MPLCONFIGDIR/matplotlibrc"
@@ -127,38 +127,36 @@ def blame(names: list[str], differs: Callable[[str], bool]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Path]]]:
-    """The folder of each run, `plain` without any variation; as many at a time as there are CPUs."""
+    """The folder of each run; as many at a time as there are CPUs."""
     with ThreadPoolExecutor(len(CPUS)) as pool:
-        todo = {"plain": [], **RUNS}
         yield {
             run: pool.submit(vary, tmp_path_factory.mktemp(run.replace(" ", "-")), able(names))
-            for run, names in todo.items()
+            for run, names in RUNS.items()
         }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_variations_give_the_same_bytes(
-    run: str, runs: dict[str, Future[Path]], tmp_path_factory: pytest.TempPathFactory
+    run: str, runs: dict[str, Future[Path]], digits: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    plain, varied = runs["plain"].result(), runs[run].result()
-    if difference := replica.difference(plain, varied):
+    if difference := replica.difference(digits, runs[run].result()):
 
         def differs(name: str) -> bool:
-            return bool(replica.difference(plain, vary(tmp_path_factory.mktemp("alone"), [name])))
+            return bool(replica.difference(digits, vary(tmp_path_factory.mktemp("alone"), [name])))
 
         pytest.fail(f"{difference}\nvaried: {', '.join(blame(able(RUNS[run]), differs))}")
 
 
 @pytest.mark.slow
-def test_warm_cache_gives_the_same_bytes(runs: dict[str, Future[Path]]) -> None:
-    plain = runs["plain"].result()
-    before = replica.hashes(plain)
+def test_warm_cache_gives_the_same_bytes(digits: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(digits, tmp_path / "project", symlinks=True)
+    before = replica.hashes(folder)
     assert len(before) >= 15
     for path in before:
-        shutil.rmtree(plain / path) if (plain / path).is_dir() else (plain / path).unlink()
-    replica.run(plain)
-    assert replica.hashes(plain) == before
+        shutil.rmtree(folder / path) if (folder / path).is_dir() else (folder / path).unlink()
+    replica.run(folder)
+    assert replica.hashes(folder) == before
 
 
 @pytest.mark.parametrize("name", MISSING)
@@ -177,13 +175,13 @@ def test_blame_names_the_variation_that_matters() -> None:
 
 
 @pytest.mark.slow
-def test_native_numerics_differ(runs: dict[str, Future[Path]], tmp_path: Path) -> None:
+def test_native_numerics_differ(digits: Path, tmp_path: Path) -> None:
     """The negative control: what is varied does matter where sums are rounded, and the comparison says where."""
 
     def train(name: str, environment: dict[str, str]) -> Path:
-        folder = shutil.copytree(runs["plain"].result(), tmp_path / name, symlinks=True)
+        folder = shutil.copytree(digits, tmp_path / name, symlinks=True)
         settings = (folder / "params.yaml").read_text().replace("numerics: exact", "numerics: native")
-        (folder / "params.yaml").write_text(settings.replace("epochs: 17", "epochs: 2"))
+        (folder / "params.yaml").write_text(settings)
         replica.run(folder, [sys.executable, "-m", "stages.train"], environment)
         return folder
 

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-from tests.conftest import SMALL
 from tests.project import ENVIRONMENT, Project, copy_code
 
 import pandas
@@ -77,7 +76,7 @@ def test_any_number_of_workers_gives_the_bytes_of_one(small: Path, tmp_path: Pat
     folder = clone(small, tmp_path / "a", validation_images=301, batch_size=401, model="convolutional")
     subprocess.run([sys.executable, "-m", "stages.build"], cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
     expected = alone(folder)
-    for workers in (1, 2, 3, 5):
+    for workers in (1, 5):  # samebits has the same test for 2 and 3
         assert together(folder, workers).count("epoch 2/2") == 1
         assert results(folder) == expected
         forget(folder)
@@ -90,9 +89,8 @@ def test_there_may_be_more_workers_than_images_in_a_batch(small: Path, tmp_path:
     assert results(folder) == expected
 
 
-def test_dvc_records_what_workers_leave_as_if_one_had_trained(tmp_path: Path) -> None:
-    project = Project(tmp_path, **SMALL)
-    project.run("dvc", "repro")
+def test_dvc_records_what_workers_leave_as_if_one_had_trained(digits: Path, tmp_path: Path) -> None:
+    project = Project(tmp_path, original=digits)
     lock = project.read("dvc.lock")
     forget(tmp_path)
     together(tmp_path, 2)

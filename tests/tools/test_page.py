@@ -95,7 +95,8 @@ def test_settings_other_than_the_default_are_named(views):
     for view in views:
         line = next(line for line in view["text"].splitlines() if line.startswith("Settings other than"))
         assert re.sub("commit [0-9a-f]+:", "commit abc:", line) == (
-            "Settings other than in params.yaml of commit abc: batch_size 10 (there 100) · dataset digits (there mnist)"
+            "Settings other than in params.yaml of commit abc: "
+            "batch_size 10 (there 100) · dataset digits (there mnist) · epochs 2 (there 17)"
         )
 
 
