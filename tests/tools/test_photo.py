@@ -69,9 +69,10 @@ SAME = {mode: Image.fromarray(seven()).convert(mode) for mode in (*PNG, *TIFF) i
     "white on a transparent ground": np.stack([np.full_like(seven(), 255), seven()], axis=-1),
     "a value that is no number": marked((5, 5), value=np.nan),
     "a value that is infinite": marked((5, 5), value=np.inf),
-    "a line beside it": marked(np.s_[:, 20:23]),
+    "lines beside it": marked(np.s_[:, 20:23], np.s_[2:238, 180:183]),
     "a frame round it": marked(*FRAME),
-    "specks beside it": marked(np.s_[0:80:40, ::30]),
+    "specks beside it": marked(np.s_[0:80:40, ::30], np.s_[130:132, 159:161]),
+    "ink that is a sixth darker than the paper": (230 - seven() * (0.16 * 230 / 255)).astype(np.uint8),
 }
 
 
@@ -111,11 +112,12 @@ def test_faint_lines_of_the_paper_do_not_shrink_the_digit(plain, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("level", "noise", "found"),
-    [(0, 0, "0%"), (51, 0, "20% to 20%"), (128, 0, "50%"), (255, 0, "100%"), (200, 8, "7.%")],
+    ("level", "noise", "ink", "found"),
+    [(0, 0, 0, "0%"), (51, 0, 0, "20% to 20%"), (255, 0, 0, "100%"), (200, 8, 0, "7.%"), (230, 0, 0.14, "77% to 90%")],
 )
-def test_blank_and_noisy_paper_is_refused_with_its_brightness(level, noise, found, tmp_path):
-    picture = np.random.default_rng(0).normal(level, noise, (120, 90)).astype(np.uint8)
+def test_blank_and_noisy_paper_and_faint_ink_are_refused_with_their_brightness(level, noise, ink, found, tmp_path):
+    light = level * (1 - ink * (seven() > 0))
+    picture = np.random.default_rng(0).normal(light, noise).astype(np.uint8)
     with pytest.raises(PipelineError, match=f"found no digit .* brightness is {found}.* in more and more even light"):
         prepared(picture, tmp_path)
 
@@ -123,6 +125,13 @@ def test_blank_and_noisy_paper_is_refused_with_its_brightness(level, noise, foun
 def on_paper(height: int = 240, width: int = 200) -> np.ndarray:
     """A dark 7 in the middle of paper, in brightness from 0 to 1."""
     return 0.9 - 0.8 * seven(height, width, height // 2 - 60, width // 2 - 30) / 255
+
+
+def test_hardly_any_noise_is_ink_and_it_hides_none():
+    picture = on_paper() + np.random.default_rng(0).normal(0, 0.1, (240, 200))
+    found, digit = photo.ink(picture, photo.background(picture)), on_paper() < 0.5
+    assert (found[~digit] > 0).mean() < 5e-4
+    assert (found[digit] > 0.5).mean() > 0.95
 
 
 def on_a_table() -> np.ndarray:
@@ -178,9 +187,11 @@ def test_gaps_between_strokes_of_chalk_are_not_ink(tmp_path):
     assert found[14, 5] > 0.9
 
 
-def test_two_digits_and_one_that_is_cut_off_are_doubted(tmp_path):
+def test_what_lies_apart_and_a_digit_that_is_cut_off_are_doubted(tmp_path):
     two = np.maximum(seven(240, 300, 70, 30), seven(240, 300, 70, 190))
     assert prepared(two, tmp_path)[1] == "50% of the ink lies apart from the rest"
+    assert prepared(marked(np.s_[150:170, 30:50]), tmp_path)[1] == "11% of the ink lies apart from the rest"
+    two[150:153, 140:143] = 255  # a speck, which isn't the digit only because it is whole
     assert prepared(two[:, 60:160], tmp_path)[1] == "it runs into the edge of the picture"
 
 
