@@ -11,8 +11,9 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where each test is."""
+    """Where each test is, and its user is Turkish."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "tr_TR.UTF-8")
 
 
 @pytest.mark.parametrize("name", [".", "courses/é 1/mnist"])
@@ -52,7 +53,6 @@ def test_before_the_first_commit_it_says_how_to_make_one():
 def test_a_folder_of_another_owner_is_told_with_git_s_remedy(monkeypatch):
     shell("git init -q")
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     with pytest.raises(PipelineError, match=r"(?s)dubious ownership.*git config --global --add safe.directory"):
         repository.commit()
 
