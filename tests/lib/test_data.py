@@ -30,7 +30,7 @@ def test_idx_round_trip_agrees_with_torchvision(tmp_path: Path) -> None:
         (b"\0\0\x08\3\0\0\0\1", "header cut short: expected 16 bytes, found 8"),
         (b"\0\0\x08\1\0\0\0\3ab", "should have 11 bytes, but has 10"),
         (b"\0\0\x08\1\0\0\0\3abcd", "should have 11 bytes, but has 12"),
-        (b"\0\0\x08\xff" + b"\xff" * 1020, "should have"),
+        (b"\0\0\x08\4" + b"\0\1\0\0" * 4, "should have 18,446,744,073,709,551,636 bytes, but has 20"),
     ],
 )
 def test_idx_that_is_wrong_is_refused(content: bytes, expected: str) -> None:
