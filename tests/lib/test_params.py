@@ -1,12 +1,14 @@
 import re
 from pathlib import Path
 
+from stagecraft import configuration
 from stagecraft.errors import PipelineError
 from stages.lib import params
 from stages.lib.data import DATASETS
 
 import pytest
 import yaml
+from pydantic import Field
 
 DEFAULTS = Path("params.yaml").read_text()
 LINES = len(DEFAULTS.splitlines())
@@ -52,6 +54,15 @@ def test_out_of_range_is_refused(tmp_path: Path, line: str) -> None:
     allowed = params.Params.model_fields[line.split(":")[0]].description
     with pytest.raises(PipelineError, match=re.escape(f"{line} is not {allowed}")):
         load(tmp_path, changed(line))
+
+
+def test_a_setting_of_one_s_own_is_finite_whatever_its_bounds(tmp_path: Path) -> None:
+    class Own(params.Params):
+        decay: float = Field(ge=0, description="a number from 0")
+
+    (tmp_path / "own.yaml").write_text(f"{DEFAULTS}decay: inf\n")
+    with pytest.raises(PipelineError, match="decay: inf is not a number from 0"):
+        configuration.read(tmp_path / "own.yaml", Own)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
