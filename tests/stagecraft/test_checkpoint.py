@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-SETTINGS = {"model": "tiny", "lr": 0.1}
+SETTINGS = {"model": "tiny", "is_fast": False, "lr": 0.1}
 WEIGHT = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 
 
@@ -104,8 +104,9 @@ def test_a_file_that_was_cut_off_or_is_of_another_kind_is_refused(content: bytes
     ("tensors", "settings", "expected"),
     [
         ({}, SETTINGS | {"lr": 0.2}, "lr: expected 0.1, found 0.2$"),
-        ({}, {"model": "tiny"}, "lr: expected 0.1, found None$"),
+        ({}, {"model": "tiny", "is_fast": False}, "lr: expected 0.1, found None$"),
         ({}, SETTINGS | {"lr": "0.1"}, "lr: expected 0.1, found '0.1'$"),
+        ({}, SETTINGS | {"is_fast": 0}, "is_fast: expected False, found 0$"),
         ({}, SETTINGS | {"lr": [1, {}]}, r"lr: expected 0.1, found \[1, {}\]$"),
         ({}, SETTINGS | {"lr": float("nan")}, "lr: expected 0.1, found nan$"),
         ({}, SETTINGS, "belongs to a different network"),
