@@ -15,6 +15,13 @@ def test_the_global_generator_is_left_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_half_of_the_hidden_units_of_the_convolutional_network_are_dropped_in_training() -> None:
+    network = model.empty(Initial(model="convolutional", hidden_units=9_999, seed=0))[:-1]
+    images = torch.rand(1, 784)
+    active = network.eval()(images) > 0
+    assert (network.train()(images)[active] > 0).double().mean() == pytest.approx(0.5, abs=0.1)
+
+
 def test_what_would_not_depend_on_the_seed_is_refused() -> None:
     network = nn.Sequential(nn.Linear(784, 2), nn.Bilinear(2, 2, 10))
     with pytest.raises(PipelineError, match=r"no initial values for 1.weight, 1.bias of Bilinear; draw them in"):
