@@ -331,11 +331,20 @@ def test_undo_takes_back_a_stroke_then_another_and_a_clearing(sheet):
     for expected_ink in (two, one, np.zeros_like(one), np.zeros_like(one)):
         click(sheet, "undo")
         assert np.array_equal(ink(sheet), expected_ink)
+    click(sheet, "next")
+    first = said(sheet)
+    click(sheet, "undo")
+    assert said(sheet) == "Nothing is drawn yet."
+    click(sheet, "next")
     draw(sheet, ELEVEN[:1])
+    click(sheet, "next")
+    assert said(sheet) == first
     click(sheet, "next")
     press(sheet, "Ctrl+z")
     assert np.array_equal(ink(sheet), one)
     assert said(sheet).startswith("Most likely")
+    draw(sheet, ELEVEN[1:])
+    assert np.array_equal(ink(sheet), two)
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 480), (390, 844), (568, 320), (640, 360), (640, 400), (1280, 800)])
