@@ -28,48 +28,24 @@ WRITTEN = SERIES, "plots/sweep/settings.csv", "plots/sweep/settings.png", "metri
 RESULTS = "models/checkpoint.safetensors", "plots/loss.csv"  # of a single run
 
 
-def of_sweep(folder: Path, **model_settings: object) -> pandas.DataFrame:
-    """The epochs of one model of the sweep, as plots/loss.csv would have them."""
-    series = pandas.read_csv(folder / SERIES)
-    for name, value in model_settings.items():
-        series = series[series[name] == value]
-    return series[["epoch", "train_loss", "validation_loss", "validation_accuracy"]].reset_index(drop=True)
+@pytest.fixture
+def folder(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, what the download has written, and nothing else."""
+    (tmp_path / "data").symlink_to(small / "data")
+    monkeypatch.chdir(tmp_path)
 
 
 def write_grid(**content: object) -> None:
     output.write_text("sweep/params.yaml", yaml.safe_dump({"seeds": 2, "validation_images": 300} | content))
 
 
-def found_and_trained_anew(run_stages, capsys: pytest.CaptureFixture[str], **changes: object) -> pandas.DataFrame:
-    """The losses of a single run, here, where the sweep has trained the same model; both must be the same bytes."""
-    run_stages("build", "train", validation_images=300, **changes)
-    assert "training goes on after epoch 2 of 2" in capsys.readouterr().out
-    found = [Path(name).read_bytes() for name in RESULTS]
-    shutil.rmtree(resume.FOLDER)
-    run_stages("train", validation_images=300, **changes)
-    assert "training goes on" not in capsys.readouterr().out
-    assert [Path(name).read_bytes() for name in RESULTS] == found
-    return pandas.read_csv(RESULTS[1])
-
-
-def test_a_model_of_the_sweep_is_that_of_a_single_run_to_the_byte(
-    swept: Path, tmp_path: Path, run_stages, capsys: pytest.CaptureFixture[str]
+def test_what_the_sweep_compares_are_single_runs_to_the_byte_whatever_network_and_optimizer(
+    folder: None, run_stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(swept, tmp_path, dirs_exist_ok=True)
-    with chdir(tmp_path):
-        alone = found_and_trained_anew(run_stages, capsys, lr=0.5, momentum=0.9, seed=2)
-    pandas.testing.assert_frame_equal(of_sweep(swept, lr=0.5, momentum=0.9, seed=2), alone, check_exact=True)
+    def relu(hidden_units: int) -> nn.Module:
+        layers = nn.Linear(784, hidden_units), nn.ReLU(), nn.Linear(hidden_units, 5), nn.Tanh(), nn.Linear(5, 10)
+        return nn.Sequential(*layers)
 
-
-def relu(hidden_units: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(784, hidden_units), nn.ReLU(), nn.Linear(hidden_units, 5), nn.Tanh(), nn.Linear(5, 10)
-    )
-
-
-def test_another_network_and_optimizer_are_what_the_sweep_compares(
-    small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
     class Adam(train.Trainer):
         def __init__(self, network: nn.Module, settings: params.Training) -> None:
             super().__init__(network, settings)
@@ -77,16 +53,22 @@ def test_another_network_and_optimizer_are_what_the_sweep_compares(
 
     monkeypatch.setitem(model.MODELS, "sequential", relu)
     monkeypatch.setattr(train, "Trainer", Adam)
-    (tmp_path / "data").symlink_to(small / "data")
-    with chdir(tmp_path):
-        write_grid(grid={"hidden_units": [3, 6], "batch_size": [500]})
-        run_stages("sweep.run", lr=0.01)
-        alone = found_and_trained_anew(run_stages, capsys, lr=0.01, hidden_units=6, batch_size=500, seed=1)
-    pandas.testing.assert_frame_equal(of_sweep(tmp_path, hidden_units=6, seed=1), alone, check_exact=True)
+    write_grid(grid={"hidden_units": [3, 6], "batch_size": [500]})
+    run_stages("sweep.run", lr=0.01)
+    single = {"lr": 0.01, "hidden_units": 6, "batch_size": 500, "seed": 1, "validation_images": 300}
+    run_stages("build", "train", **single)
+    assert "training goes on after epoch 2 of 2" in capsys.readouterr().out
+    found = [Path(name).read_bytes() for name in RESULTS]
+    shutil.rmtree(resume.FOLDER)
+    run_stages("train", **single)
+    assert "training goes on" not in capsys.readouterr().out
+    assert [Path(name).read_bytes() for name in RESULTS] == found
+    alone, series = pandas.read_csv(RESULTS[1]), pandas.read_csv(SERIES).query("hidden_units == 6 and seed == 1")
+    pandas.testing.assert_frame_equal(series[alone.columns].reset_index(drop=True), alone, check_exact=True)
 
 
 def test_a_killed_sweep_goes_on_where_it_was_and_a_larger_grid_uses_what_is_there(
-    small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
+    folder: None, run_stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, epochs = train.Trainer.epoch, []
 
@@ -97,28 +79,24 @@ def test_a_killed_sweep_goes_on_where_it_was_and_a_larger_grid_uses_what_is_ther
         return plain(*arguments)
 
     monkeypatch.setattr(train.Trainer, "epoch", counting)
-    (tmp_path / "data").symlink_to(small / "data")
-    with chdir(tmp_path):
-        write_grid(grid={"lr": [0.1, 0.5]})
-        with pytest.raises(KeyboardInterrupt):
-            run_stages("sweep.run")
+    write_grid(grid={"lr": [0.1, 0.5]})
+    with pytest.raises(KeyboardInterrupt):
         run_stages("sweep.run")
-        assert len(epochs) == 1 + 2 * 2 * 2  # the sixth, and each epoch of each model once
-        write_grid(grid={"lr": [0.1, 0.2, 0.5]})
-        run_stages("sweep.run")
-        assert len(epochs) == 1 + 3 * 2 * 2
-        results = [Path(name).read_bytes() for name in WRITTEN]
-        shutil.rmtree(resume.FOLDER)
-        run_stages("sweep.run")
-        assert [Path(name).read_bytes() for name in WRITTEN] == results
+    run_stages("sweep.run")
+    assert len(epochs) == 1 + 2 * 2 * 2  # the sixth, and each epoch of each model once
+    write_grid(grid={"lr": [0.1, 0.2, 0.5]})
+    run_stages("sweep.run")
+    assert len(epochs) == 1 + 3 * 2 * 2
+    results = [Path(name).read_bytes() for name in WRITTEN]
+    shutil.rmtree(resume.FOLDER)
+    run_stages("sweep.run")
+    assert [Path(name).read_bytes() for name in WRITTEN] == results
 
 
-def test_a_model_that_can_t_be_trained_is_named(small: Path, tmp_path: Path, run_stages) -> None:
-    (tmp_path / "data").symlink_to(small / "data")
-    with chdir(tmp_path):
-        write_grid(grid={"lr": [0.1, 1e30], "momentum": [0.5]})
-        with pytest.raises(PipelineError, match=r"^lr=1e\+30 momentum=0.5 seed=0 of the sweep: training diverged"):
-            run_stages("sweep.run")
+def test_a_model_that_can_t_be_trained_is_named(folder: None, run_stages) -> None:
+    write_grid(grid={"lr": [0.1, 1e30], "momentum": [0.5]})
+    with pytest.raises(PipelineError, match=r"^lr=1e\+30 momentum=0.5 seed=0 of the sweep: training diverged"):
+        run_stages("sweep.run")
 
 
 @pytest.mark.slow
@@ -181,10 +159,9 @@ def test_the_best_has_the_test_scores_of_single_runs(swept: Path, tmp_path: Path
 )
 def test_what_can_t_be_compared_is_refused(content: dict, expected: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    with chdir(tmp_path):
+    with chdir(tmp_path), pytest.raises(PipelineError, match=expected):
         write_grid(**content)
-        with pytest.raises(PipelineError, match=expected):
-            grid.load()
+        grid.load()
 
 
 def test_every_combination_is_a_candidate_with_every_seed(tmp_path: Path) -> None:
