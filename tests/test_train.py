@@ -1,7 +1,6 @@
 import math
 import random
 import shutil
-from contextlib import chdir
 from pathlib import Path
 
 from stagecraft import resume
@@ -20,74 +19,63 @@ from safetensors.torch import load_file
 from torch import nn
 
 
-def test_an_interrupted_training_ends_with_the_same_bytes(
-    small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def folder(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, what the download has written, and nothing else."""
     (tmp_path / "data").symlink_to(small / "data")
+    monkeypatch.chdir(tmp_path)
+
+
+def results(folder: Path = Path()) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in ("plots/loss.csv", "models/checkpoint.safetensors")]
+
+
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    folder: None, small: Path, run_stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain, calls = train.Trainer.epoch, []
 
     def interrupted(*arguments: object) -> float:
-        if len(calls) == 1:
-            raise KeyboardInterrupt
         calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
         return plain(*arguments)
 
-    with chdir(tmp_path):
-        run_stages("build")
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(train.Trainer, "epoch", interrupted)
-            run_stages("train")
-        assert not Path("models/checkpoint.safetensors").exists()
-        run_stages("train")
-        assert "training goes on after epoch 1 of 2" in capsys.readouterr().out
-        for name in ("models/checkpoint.safetensors", "plots/loss.csv"):
-            assert Path(name).read_bytes() == (small / name).read_bytes()
-
-
-def test_a_longer_training_begins_with_the_shorter_one(small: Path, tmp_path: Path, run_stages) -> None:
-    (tmp_path / "data").symlink_to(small / "data")
-    results = []
-    with chdir(tmp_path):
-        for fresh in (False, True):
-            if fresh:
-                shutil.rmtree(resume.FOLDER)
-            else:
-                run_stages("build", "train")
-            run_stages("train", epochs=3)
-            results.append([Path(name).read_bytes() for name in ("models/checkpoint.safetensors", "plots/loss.csv")])
-    assert results[0] == results[1]
-    assert results[0][1].startswith((small / "plots/loss.csv").read_bytes())
+    monkeypatch.setattr(train.Trainer, "epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_stages("build", "train")
+    assert not Path("models/checkpoint.safetensors").exists()
+    run_stages("train")
+    assert "training goes on after epoch 1 of 2" in capsys.readouterr().out
+    assert results() == results(small)
 
 
 @pytest.mark.parametrize("numerics", ["exact", "native"])
-def test_dropout_depends_on_the_seed_and_is_only_in_training(
-    numerics: str, small: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
+def test_dropout_depends_on_seed_and_epoch_alone_and_is_only_in_training(
+    numerics: str, folder: None, run_stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dropping(hidden_units: int) -> nn.Module:
         return nn.Sequential(nn.Linear(784, hidden_units), nn.ReLU(), nn.Dropout(0.5), nn.Linear(hidden_units, 10))
 
     monkeypatch.setitem(model.MODELS, "sequential", dropping)
-    (tmp_path / "data").symlink_to(small / "data")
+    run_stages("build")
     found = []
-    with chdir(tmp_path):
-        run_stages("build")
-        for epochs in (1, 2, 2):  # the second goes on from the first, the third does not
-            torch.manual_seed(len(found))  # what was drawn before must not matter
-            run_stages("train", "evaluate", numerics=numerics, epochs=epochs, validation_images=300)
-            found.append([Path(name).read_text() for name in ("plots/loss.csv", "metrics/test.json")])
-            if epochs == 2:
-                shutil.rmtree(resume.FOLDER)
+    for epochs in (1, 2, 2):  # the second goes on from the first, the third does not
+        torch.manual_seed(len(found))  # what was drawn before must not matter
+        run_stages("train", "evaluate", numerics=numerics, epochs=epochs, validation_images=300)
+        found.append([*results(), Path("metrics/test.json").read_bytes()])
+        if epochs == 2:
+            shutil.rmtree(resume.FOLDER)
     assert found[1] == found[2]
     assert found[1][0].startswith(found[0][0])
 
-    with chdir(tmp_path):
-        run_stages("evaluate", numerics=numerics, epochs=2, validation_images=300)
-        assert Path("metrics/test.json").read_text() == found[2][1]  # nothing is drawn
-        network = dropping(7).eval()
-        network.load_state_dict(load_file("models/checkpoint.safetensors"))
-        _, validation = tensors.to_tensors(data.load_train("digits")).split(1_200)
-        logits = network(validation.images.flatten(1) / 255)
-        (*_, last) = pandas.read_csv("plots/loss.csv")["validation_loss"]
+    run_stages("evaluate", numerics=numerics, epochs=2, validation_images=300)
+    assert Path("metrics/test.json").read_bytes() == found[2][2]  # nothing is drawn
+    network = dropping(7).eval()
+    network.load_state_dict(load_file("models/checkpoint.safetensors"))
+    _, validation = tensors.to_tensors(data.load_train("digits")).split(1_200)
+    logits = network(validation.images.flatten(1) / 255)
+    (*_, last) = pandas.read_csv("plots/loss.csv")["validation_loss"]
     assert last == pytest.approx(nn.functional.cross_entropy(logits, validation.labels).item(), rel=1e-5)
 
 
@@ -134,13 +122,11 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
 
 
 @pytest.mark.parametrize("lr", [1e6, 1e38])
-def test_training_that_diverges_stops_and_leaves_no_result(small: Path, tmp_path: Path, run_stages, lr: float) -> None:
-    (tmp_path / "data").symlink_to(small / "data")
-    with chdir(tmp_path):
-        run_stages("build")
-        with pytest.raises(PipelineError, match=r"diverged: .* in step \d of an epoch, with lr 1e\+\d+; lower lr"):
-            run_stages("train", lr=lr)
-        assert not Path("models/checkpoint.safetensors").exists()
+def test_training_that_diverges_stops_and_leaves_no_result(folder: None, run_stages, lr: float) -> None:
+    run_stages("build")
+    with pytest.raises(PipelineError, match=r"diverged: .* in step \d of an epoch, with lr 1e\+\d+; lower lr"):
+        run_stages("train", lr=lr)
+    assert not Path("models/checkpoint.safetensors").exists()
 
 
 def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
