@@ -1,14 +1,16 @@
-"""The templates of DVC's charts, drawn as DVC fills them in."""
+"""The template of DVC's page, and those of its charts, drawn as DVC fills them in."""
 
 import re
 
 from stages import evaluate
-from tests.project import ROOT
+from tests.project import MODULES, ROOT
+from tools import page
 
 import numpy as np
 import pandas
 import pytest
 import vl_convert
+import yaml
 from dvc_render import VegaRenderer
 
 
@@ -93,3 +95,21 @@ def test_the_first_and_the_last_loss_of_each_revision_are_labelled():
     svg = drawn("loss", rows, x="epoch", y="train_loss", anchors_y_definitions=columns)
     labels = re.findall(r'aria-roledescription="text mark"[^>]*>([\d.]+)<', svg)
     assert sorted(labels) == ["0.207", "0.3", "1.38", "1.73"]
+
+
+def test_every_plot_has_a_sentence_on_how_to_read_it():
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    plots = [*graph["plots"], *(plot for stage in MODULES.values() for plot in stage.get("plots", []))]
+    guide = page.TEMPLATE.read_text().split("const GUIDE = {")[1].split("\n};")[0]
+    keys = re.findall(r"^  (\w+): \[", guide, re.MULTILINE)
+    names = sorted(re.sub(r"\W", "_", name) for name in {name for plot in plots for name in plot} - {"plots/loss.png"})
+    assert sorted(keys) == names, "tools/page.html: GUIDE has a title and a sentence for each chart and picture"
+
+
+def test_page_holds_its_scripts_and_dvcs_places():
+    text = page.page("draw()", {"lr": 0.1}, "abc")
+    assert "<script>draw()</script>" in text
+    assert 'const DEFAULTS = {"lr": 0.1};' in text
+    assert 'const COMMIT = "abc";' in text
+    assert text.count("{plot_divs}") == text.count("{refresh_tag}") == 1
+    assert not re.search(r"https?://", text)

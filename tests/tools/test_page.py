@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from tests.browser import Browser, contrast
-from tests.project import MODULES, ROOT, run
+from tests.project import ROOT, run
 from tools import page
 
 import pandas
@@ -15,6 +15,7 @@ import yaml
 
 PROBE = Path(__file__).with_name("probe.js").read_text()
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+pytestmark = pytest.mark.slow
 
 
 def look(browser: Browser, folder: Path, dark: bool = False) -> list[dict]:
@@ -63,8 +64,7 @@ def plots(digits: Path) -> dict:
     return found["data"]
 
 
-@pytest.mark.slow
-def test_every_chart_and_picture_is_drawn_once_at_both_widths(plots, views):
+def test_every_chart_and_picture_is_drawn_once_at_both_widths_in_full_columns_and_pictures_enlarge(plots, views):
     defined = [name_of(plot) for plot in GRAPH["plots"]]
     assert [name for name, kind in plots.items() if kind[0]["type"] == "vega"] == defined
     charts, pictures = {name.replace(" ", "_") for name in defined}, plots.keys() - {*defined, "plots/loss.png"}
@@ -73,12 +73,14 @@ def test_every_chart_and_picture_is_drawn_once_at_both_widths(plots, views):
         assert min(map(len, view["charts"].values())) >= 2
         assert len(view["pictures"]) == len(pictures)
         assert all(picture["width"] > 100 and picture["shown"] for picture in view["pictures"])
+        assert all(picture["link"].endswith(picture["src"]) and picture["beyond"] < 0 for picture in view["pictures"])
+        assert view["enlarged"] >= 1
+        assert view["filled"] > 0.9
         assert len(view["titles"]) == len(set(view["titles"])) == len(charts | pictures)
         assert view["overflow"] <= 0
     assert [view["width"] for view in views] == [1280, 390]
 
 
-@pytest.mark.slow
 def test_the_numbers_are_those_of_the_metrics(digits, views):
     test = json.loads((digits / "metrics/test.json").read_text())
     model = json.loads((digits / "metrics/model.json").read_text())
@@ -90,7 +92,6 @@ def test_the_numbers_are_those_of_the_metrics(digits, views):
         assert shown == [*percents, f"{test['loss']:.4f}", f"{model['parameters']:,}"]
 
 
-@pytest.mark.slow
 def test_settings_other_than_the_default_are_named(views):
     for view in views:
         line = next(line for line in view["text"].splitlines() if line.startswith("Settings other than"))
@@ -100,7 +101,6 @@ def test_settings_other_than_the_default_are_named(views):
         )
 
 
-@pytest.mark.slow
 def test_the_confusion_shows_every_mistake(digits, views):
     counts = pandas.read_csv(digits / "plots/predictions.csv").value_counts(["actual", "predicted"])
     cells = [mark["opacity"] for mark in views[0]["charts"]["Confusion_matrix"] if mark["kind"] == "rect"]
@@ -110,7 +110,6 @@ def test_the_confusion_shows_every_mistake(digits, views):
     assert not {str(count) for count in counts} - set(words)
 
 
-@pytest.mark.slow
 def test_every_word_can_be_read_in_the_light_and_in_the_dark(views, shown, browser):
     for found, darkest in ((views, False), (look(browser, shown, dark=True), True)):
         for view in found:
@@ -118,19 +117,6 @@ def test_every_word_can_be_read_in_the_light_and_in_the_dark(views, shown, brows
             assert min(contrast(ink, view["paper"]) for ink in view["ink"]) > 4.5
 
 
-@pytest.mark.slow
-def test_a_picture_fits_links_to_itself_and_opens_in_its_full_size(views):
-    for view in views:
-        assert all(picture["link"].endswith(picture["src"]) and picture["beyond"] < 0 for picture in view["pictures"])
-        assert view["enlarged"] >= 1
-
-
-@pytest.mark.slow
-def test_no_column_is_half_empty(views):
-    assert min(view["filled"] for view in views) > 0.9
-
-
-@pytest.mark.slow
 def test_a_screen_reader_is_told_the_numbers_of_every_chart(digits, compared):
     test = json.loads((digits / "metrics/test.json").read_text())
     first, *_, last = pandas.read_csv(digits / "plots/loss.csv").itertuples()
@@ -143,7 +129,6 @@ def test_a_screen_reader_is_told_the_numbers_of_every_chart(digits, compared):
         assert all(" fast: " in sentence for sentence in spoken.values())
 
 
-@pytest.mark.slow
 def test_calibration_shows_both_whole_axes_one_diagonal_and_the_numbers_of_images(compared):
     marks, words = compared[0]["charts"]["Calibration"], compared[0]["words"]["Calibration"]
     assert [mark["kind"] for mark in marks].count("rule") == 1
@@ -151,14 +136,12 @@ def test_calibration_shows_both_whole_axes_one_diagonal_and_the_numbers_of_image
     assert len({mark["shape"] for mark in marks if mark["kind"] == "symbol"}) > 2
 
 
-@pytest.mark.slow
 def test_no_point_of_the_loss_is_on_the_frame_and_no_heading_is_dvcs(views, compared):
     for view in (*views, *compared):
         assert min(min(mark["place"]) for mark in view["charts"]["Training_loss"] if mark["kind"] == "symbol") > 5
         assert not any("rev" in words for words in view["words"].values())
 
 
-@pytest.mark.slow
 def test_revisions_stand_side_by_side_and_what_they_share_is_shown_once(compared):
     for view in compared:
         seen = [picture for picture in view["pictures"] if picture["shown"]]
@@ -177,7 +160,6 @@ def test_revisions_stand_side_by_side_and_what_they_share_is_shown_once(compared
     assert tops[1][0] < tops[1][1]
 
 
-@pytest.mark.slow
 def test_without_set_up_dvc_uses_its_own_page(digits, tmp_path):
     (digits / ".dvc/config.local").unlink(missing_ok=True)
     run("dvc", "plots", "show", "--out", str(tmp_path), cwd=digits)
@@ -186,24 +168,6 @@ def test_without_set_up_dvc_uses_its_own_page(digits, tmp_path):
     assert text.count("vegaEmbed('#") == len(GRAPH["plots"])
 
 
-def test_every_plot_has_a_sentence_on_how_to_read_it():
-    plots = [*GRAPH["plots"], *(plot for stage in MODULES.values() for plot in stage.get("plots", []))]
-    guide = page.TEMPLATE.read_text().split("const GUIDE = {")[1].split("\n};")[0]
-    keys = re.findall(r"^  (\w+): \[", guide, re.MULTILINE)
-    names = sorted(re.sub(r"\W", "_", name) for name in {*map(name_of, plots)} - {"plots/loss.png"})
-    assert sorted(keys) == names, "tools/page.html: GUIDE has a title and a sentence for each chart and picture"
-
-
-@pytest.mark.slow
 def test_it_links_to_the_page_of_the_trained_network(digits):
     (link,) = re.findall(r'href="(.*?)"', page.TEMPLATE.read_text(encoding="utf-8"))
     assert (digits / "dvc_plots" / link).resolve().samefile(digits / "plots/draw.html")
-
-
-def test_page_holds_its_scripts_and_dvcs_places():
-    text = page.page("draw()", {"lr": 0.1}, "abc")
-    assert "<script>draw()</script>" in text
-    assert 'const DEFAULTS = {"lr": 0.1};' in text
-    assert 'const COMMIT = "abc";' in text
-    assert text.count("{plot_divs}") == text.count("{refresh_tag}") == 1
-    assert not re.search(r"https?://", text)
