@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests import replica
+from tools import outputs
 
 import pytest
 
@@ -17,11 +18,8 @@ import pytest
         (b"\x89PNG\x00", b"\x89PNG", "byte 4 of 5 should be 00, is the end"),
     ],
 )
-def test_first_difference_of_a_file(tmp_path: Path, before: bytes, now: bytes, where: str) -> None:
-    for folder, content in (("one", before), ("two", now)):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "out").write_bytes(content)
-    assert replica.first_difference(tmp_path / "one", tmp_path / "two", "out") == f"out differs: {where}"
+def test_first_difference_of_a_file(before: bytes, now: bytes, where: str) -> None:
+    assert outputs.first_difference(before, now) == where
 
 
 def test_first_difference_in_a_folder_names_the_file(tmp_path: Path) -> None:
@@ -29,8 +27,9 @@ def test_first_difference_in_a_folder_names_the_file(tmp_path: Path) -> None:
         (tmp_path / folder / "raw/deep").mkdir(parents=True)
         (tmp_path / folder / "raw/a").write_bytes(b"same")
         (tmp_path / folder / "raw/deep/b").write_bytes(content)
-    found = replica.first_difference(tmp_path / "one", tmp_path / "two", "raw")
-    assert found.startswith("raw/deep/b differs: ")
+    for path in ("raw", "raw/deep/b"):
+        found = replica.first_difference(tmp_path / "one", tmp_path / "two", path)
+        assert found == "raw/deep/b differs: byte 1 of 2 should be 01, is 81"
     (tmp_path / "two/raw/deep/b").write_bytes(b"\x00\x01")
     (tmp_path / "two/raw/c").write_bytes(b"")
     found = replica.first_difference(tmp_path / "one", tmp_path / "two", "raw")

@@ -171,4 +171,3 @@ def test_of_a_long_line_the_message_quotes_what_is_around_the_difference():
     before, now = (f"{'a' * 100_000}{digit}{'b' * 100_000}\n".encode() for digit in "12")
     told = outputs.first_difference(before, now)
     assert len(told) < 250 and "aaa1bbb" in told and "aaa2bbb" in told
-    assert outputs.first_difference(b"a\n", b"a\nb\n") == "line 2 should be 'the end', is 'b\\n'"
