@@ -36,24 +36,18 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
     assert load(tmp_path, changed("lr: 1e-3")).lr == 0.001
 
 
-@pytest.mark.parametrize("value", ["0", ".nan", ".inf", "nan", "1e39", "fast", "true", "", "[0.1, 0.2]"])
-def test_a_bad_value_is_named_with_what_is_allowed(tmp_path: Path, value: str) -> None:
-    quoted = {"": "nothing", "[0.1, 0.2]": "['0.1', '0.2']"}.get(value, value)
-    with pytest.raises(PipelineError, match=re.escape(f"lr: {quoted} is not a number above 0 and at most 1e38")):
-        load(tmp_path, changed(f"lr: {value}"))
-
-
 @pytest.mark.parametrize(
     "line",
     [
+        "lr: 0", "lr: .nan", "lr: .inf", "lr: nan", "lr: 1e39", "lr: fast", "lr: true", "lr: nothing", "lr: ['1', '2']",
         "epochs: 0", "epochs: 1.5", "epochs: yes", "batch_size: -1", "momentum: 1.0", "validation_images: -1",
         "numerics: portable", "seed: 9223372036854775808", "model: Sequential", "device: gpu", "dataset: cifar",
     ],
 )  # fmt: skip
-def test_out_of_range_is_refused(tmp_path: Path, line: str) -> None:
+def test_a_bad_value_is_named_with_what_is_allowed(tmp_path: Path, line: str) -> None:
     allowed = params.Params.model_fields[line.split(":")[0]].description
     with pytest.raises(PipelineError, match=re.escape(f"{line} is not {allowed}")):
-        load(tmp_path, changed(line))
+        load(tmp_path, changed(line.replace("nothing", "")))
 
 
 def test_a_setting_of_one_s_own_is_finite_whatever_its_bounds(tmp_path: Path) -> None:
