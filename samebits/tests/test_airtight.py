@@ -125,8 +125,6 @@ REFUSED: dict[str, Callable[[], object]] = {
     ),
     "float64": lambda: trained(loss=lambda made: made[0](X).double().mean()),
     "float16": lambda: trained(loss=lambda made: made[0](X).half().sum().float()),
-    "a foreach optimizer": lambda: trained(make=lambda w: torch.optim.SGD(w, lr=0.1, foreach=True)),
-    "a fused optimizer": lambda: trained(make=lambda w: torch.optim.Adam(w, fused=True)),
     "a product that is scaled": lambda: trained(loss=lambda made: torch.addmm(X[:, :4], X, X[:5, :4], beta=0.3).sum()),
     "a matrix inverse": lambda: trained(loss=lambda made: torch.linalg.inv(made[0].weight[:, :4]).sum()),
     "a Fourier transform": lambda: trained(loss=lambda made: torch.fft.rfft(made(X)).abs().sum()),
