@@ -80,8 +80,9 @@ def few(test_images: tensors.Tensors) -> tensors.Tensors:
     return test_images.split(40)[0]
 
 
-def typical(folder: Path) -> doubt.Outlines:
-    with chdir(folder):
+@pytest.fixture
+def typical(small: Path) -> doubt.Outlines:
+    with chdir(small):
         return doubt.learned(data.load_train("digits"))
 
 
@@ -115,28 +116,24 @@ def open_page(browser: Browser, folder: Path, text: str) -> None:
     browser.open(folder / "draw.html")
 
 
-def mouse(browser: Browser, kind: str, x: float, y: float) -> None:
-    """`Pressed`, `Moved` or `Released` at a point of the window."""
-    moved = kind == "Moved"
-    options = {"button": "left", "buttons": int(moved), "clickCount": int(not moved)}
-    browser.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, **options)
-
-
-def touch(browser: Browser, kind: str, *point: float) -> None:
-    """`Start` or `Move` at a point of the window, or `End`."""
-    points = [dict(zip("xy", point, strict=True))] if point else []
-    browser.call("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
+def point(browser: Browser, kind: str, x: float, y: float, by_touch: bool = False) -> None:
+    """`Start`, `Move` or `End` of a stroke with the mouse or a finger, at a point of the window."""
+    if by_touch:
+        points = [] if kind == "End" else [{"x": x, "y": y}]
+        browser.call("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
+        return
+    name = {"Start": "Pressed", "Move": "Moved", "End": "Released"}[kind]
+    options = {"button": "left", "buttons": int(kind == "Move"), "clickCount": int(kind != "Move")}
+    browser.call("Input.dispatchMouseEvent", type=f"mouse{name}", x=x, y=y, **options)
 
 
 def draw(browser: Browser, strokes: list[Stroke], by_touch: bool = False) -> str:
     """Draw with the mouse or a finger; returns what the page says."""
     left, top, width = browser.value(PAPER)
     for stroke in strokes:
-        first, *others = [(left + x * width, top + y * width) for x, y in stroke]
-        touch(browser, "Start", *first) if by_touch else mouse(browser, "Pressed", *first)
-        for point in others:
-            touch(browser, "Move", *point) if by_touch else mouse(browser, "Moved", *point)
-        touch(browser, "End") if by_touch else mouse(browser, "Released", *others[-1])
+        points = [(left + x * width, top + y * width) for x, y in stroke]
+        for kind, place in zip(["Start", *["Move"] * (len(points) - 1), "End"], [*points, points[-1]], strict=True):
+            point(browser, kind, *place, by_touch)
     return said(browser)
 
 
@@ -279,13 +276,13 @@ def test_nothing_is_said_of_an_empty_paper_or_a_dot(sheet):
 def test_bars_move_while_one_draws(sheet):
     left, top, width = sheet.value(PAPER)
     x, y = left + width / 2, top + width / 5
-    mouse(sheet, "Pressed", x, y)
+    point(sheet, "Start", x, y)
     seen = []
     for step in (0.3, 0.6):
-        mouse(sheet, "Moved", x, y + step * width)
+        point(sheet, "Move", x, y + step * width)
         sheet.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))")
         seen.append(shown(sheet))
-    mouse(sheet, "Released", x, y + step * width)
+    point(sheet, "End", x, y + step * width)
     assert seen[0] != seen[1]
     assert [sum(values) for values in seen] == pytest.approx([1, 1])
 
@@ -367,27 +364,25 @@ def test_paper_answer_and_room_to_scroll_are_in_the_window_and_nothing_moves(wid
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_paper_s_border_is_seen(dark, browser, small):
+def test_the_paper_s_border_is_seen_and_bars_stay_in_forced_colours_and_in_print(dark, browser, small):
     browser.open(small / "plots/draw.html", dark=dark)
     colors = browser.value("[getComputedStyle(paper).borderColor, getComputedStyle(document.body).backgroundColor]")
     assert contrast(*colors) >= 3
-
-
-def test_bars_stay_in_forced_colours_and_in_print(sheet):
-    sheet.call("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
-    bar = "(({ backgroundColor, printColorAdjust }) => [backgroundColor, printColorAdjust])"
-    color, adjust = sheet.value(f"{bar}(getComputedStyle(document.querySelector('td i')))")
-    assert color == sheet.value("getComputedStyle(document.body).color")
-    assert adjust == "exact"
-    assert color != sheet.value("getComputedStyle(document.body).backgroundColor")
+    browser.call("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
+    style = "(({ backgroundColor, color, printColorAdjust }) => [backgroundColor, color, printColorAdjust])"
+    bar, body = (
+        browser.value(f"{style}(getComputedStyle(document.querySelector('{element}')))") for element in ("td i", "body")
+    )
+    assert bar[0] == body[1] != body[0]
+    assert bar[2] == "exact"
 
 
 def test_a_stroke_that_starts_outside_selects_no_text(sheet):
     left, top, _ = sheet.value(PAPER)
-    mouse(sheet, "Pressed", left - 40, 5)
+    point(sheet, "Start", left - 40, 5)
     for step in (20, 200, 500):
-        mouse(sheet, "Moved", left + step, top + step)
-    mouse(sheet, "Released", left + 500, top + 500)
+        point(sheet, "Move", left + step, top + step)
+    point(sheet, "End", left + 500, top + 500)
     assert sheet.value("getSelection().toString()") == ""
 
 
@@ -402,11 +397,11 @@ def test_without_javascript_it_says_so(browser, small):
     assert "Clear" not in text
 
 
-def test_it_doubts_what_doubt_py_doubts(sheet, small, test_images):
+def test_it_doubts_what_doubt_py_doubts(sheet, typical, test_images):
     lying = test_images.images.rot90(1, (1, 2))
     images = torch.cat([odd_images(), test_images.images, lying]).contiguous()
     found = computed(sheet, images, "unlike(pixels)")
-    assert found == doubt.unlike(images.numpy(), typical(small)).tolist()
+    assert found == doubt.unlike(images.numpy(), typical).tolist()
     assert 0 < sum(found) < len(found)
     alarms = sum(found[len(odd_images()) :][: len(test_images.images)])
     assert f"a false alarm for {alarms} of the 297 test images" in sheet.value("document.body.innerText")
@@ -520,10 +515,6 @@ def test_any_chain_of_its_layers_gets_the_probabilities_of_pytorch(name, browser
     assert browser.value("document.querySelectorAll('#units canvas').length") == units
 
 
-def test_the_page_of_a_convolutional_network_is_small(few):
-    assert len(page.filled(CHAINS["two convolutions"](), few, TYPICAL, EXACT).encode()) < 200_000
-
-
 def test_tanh_is_settled_with_integers_where_the_library_leaves_it_open(sheet):
     x = torch.tensor([0.0, 1e-38, -1e-45, 3e-4, -0.7, 1.25, 9.5, -200.0])
     found = sheet.value(f"{json.dumps(x.double().tolist())}.map((x) => Math.fround(tangent(x)))")
@@ -549,12 +540,13 @@ def test_of_a_network_that_it_can_not_compute_it_says_why(reason, browser, few, 
     assert browser.value("paper.checkVisibility()") is False
 
 
-def test_natively_trained_networks_are_drawn_on_too(small, network, test_images, run_stages):
-    text = page.filled(network, test_images, typical(small), samebits.native())
+def test_natively_trained_networks_are_drawn_on_too(small, network, test_images, typical):
+    text = page.filled(network, test_images, typical, samebits.native())
     assert text == (small / "plots/draw.html").read_text(encoding="utf-8")
 
 
-def test_it_needs_no_other_file_and_is_small(test_images):
-    text = page.filled(model.empty(Initial(model="sequential", hidden_units=20, seed=0)), test_images, TYPICAL, EXACT)
-    assert len(text.encode()) < 600_000
+@pytest.mark.parametrize(("name", "size"), [("sequential, 3 hidden units", 100_000), ("two convolutions", 200_000)])
+def test_it_needs_no_other_file_and_is_small(name, size, few):
+    text = page.filled(CHAINS[name](), few, TYPICAL, EXACT)
+    assert len(text.encode()) < size
     assert not any(word in text for word in ("http:", "https:", "src=", "import(", "fetch("))
