@@ -30,16 +30,14 @@ def found() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in data.FOLDER.iterdir() if path.is_file()}
 
 
-def test_the_files_are_the_published_ones(small: Path) -> None:
+def test_the_files_are_the_published_ones(small):
     with chdir(small):
         assert found() == FILES
     assert all(data.is_published("digits", name, content) for name, content in FILES.items())
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_what_the_folder_has_comes_from_nowhere_else(
-    packed: bool, offline: None, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_folder_has_comes_from_nowhere_else(packed, offline, tmp_path, run_stages, monkeypatch):
     monkeypatch.setitem(data.DATASETS, "mnist", data.DATASETS["digits"])
     (tmp_path / data.FOLDER).mkdir(parents=True)
     with chdir(tmp_path):
@@ -52,9 +50,7 @@ def test_what_the_folder_has_comes_from_nowhere_else(
 
 
 @pytest.mark.parametrize("dataset", ["fashion-mnist", "kmnist"])
-def test_other_datasets_go_through_all_stages_under_their_classes_names(
-    dataset: str, tmp_path: Path, small: Path, run_stages, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_datasets_go_through_all_stages_under_their_own_names(dataset, tmp_path, small, run_stages, monkeypatch):
     """On stand-ins for their files, from a folder that the user names."""
     files = {name: data.encode_idx(data.decode_idx(content)[::-1]) for name, content in FILES.items()}
     archives = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
@@ -84,43 +80,43 @@ def test_other_datasets_go_through_all_stages_under_their_classes_names(
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\0\0\x08\1\0\0\0\1\7"])
-def test_a_damaged_file_is_made_anew_and_kept(damaged: bytes, small: Path, tmp_path: Path, run_stages) -> None:
+def test_a_damaged_file_is_made_anew_and_kept(damaged, small, tmp_path, run_stages, monkeypatch):
     shutil.copytree(small / data.FOLDER, tmp_path / data.FOLDER)
-    with chdir(tmp_path):
-        data.TEST_FILES[1].write_bytes(damaged)
-        with pytest.raises(PipelineError, match="`make repair`"):
-            data.load_test("digits")
-        run_stages("download")
-        kept = f"{data.TEST_FILES[1].name}.{hashlib.sha256(damaged).hexdigest()[:8]}"
-        assert found() == FILES | {kept: damaged}
+    monkeypatch.chdir(tmp_path)
+    data.TEST_FILES[1].write_bytes(damaged)
+    with pytest.raises(PipelineError, match="`make repair`"):
+        data.load_test("digits")
+    run_stages("download")
+    kept = f"{data.TEST_FILES[1].name}.{hashlib.sha256(damaged).hexdigest()[:8]}"
+    assert found() == FILES | {kept: damaged}
 
 
-def test_nothing_is_written_when_a_file_is_wrong(tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_when_a_file_is_wrong(tmp_path, run_stages, monkeypatch):
     monkeypatch.setattr(digits, "TRAIN_IMAGES", 1_499)
-    with chdir(tmp_path):
-        with pytest.raises(PipelineError, match=r"is not the one of digits: .*install the versions of"):
-            run_stages("download")
-        assert not Path("data").exists()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PipelineError, match=r"is not the one of digits: .*install the versions of"):
+        run_stages("download")
+    assert not Path("data").exists()
 
 
-def test_what_else_lies_in_the_folder_stays_and_a_link_is_not_followed(tmp_path: Path, run_stages) -> None:
+def test_what_else_lies_in_the_folder_stays_and_a_link_is_not_followed(tmp_path, run_stages, monkeypatch):
     own = tmp_path / "own"
     (own / "folder").mkdir(parents=True)
     (own / "notes").touch()
     (own / "link").symlink_to("folder")
     shutil.copytree(own, tmp_path / data.FOLDER, symlinks=True)
-    with chdir(tmp_path):
+    monkeypatch.chdir(tmp_path)
+    run_stages("download")
+    assert {path.name for path in data.FOLDER.iterdir()} == FILES.keys() | {"folder", "notes", "link"}
+    shutil.rmtree(data.FOLDER)
+    data.FOLDER.symlink_to(own)
+    with pytest.raises(PipelineError, match=f"data/raw is a link to {own}, where nothing is written or deleted"):
         run_stages("download")
-        assert {path.name for path in data.FOLDER.iterdir()} == FILES.keys() | {"folder", "notes", "link"}
-        shutil.rmtree(data.FOLDER)
-        data.FOLDER.symlink_to(own)
-        with pytest.raises(PipelineError, match=f"data/raw is a link to {own}, where nothing is written or deleted"):
-            run_stages("download")
     assert {path.name for path in own.iterdir()} == {"folder", "notes", "link"}
 
 
 @pytest.mark.slow
-def test_dvc_leaves_it_there_too_and_records_only_the_data(tmp_path: Path) -> None:
+def test_dvc_leaves_it_there_too_and_records_only_the_data(tmp_path):
     project = Project(tmp_path, dataset="digits")
     project.run("dvc", "repro", "--quiet", "download")
     recorded = project.read("dvc.lock")

@@ -17,7 +17,7 @@ import torch
 TABLE = pandas.DataFrame({"actual": [0, 0, 1, 2, 2, 2], "predicted": [0, 1, 1, 2, 2, 0]})
 
 
-def test_counts_and_the_wilson_interval() -> None:
+def test_counts_and_the_wilson_interval():
     scores = evaluate.score(TABLE, loss=0.5)
     assert (scores["correct"], scores["total"], scores["loss"]) == (4, 6, 0.5)
     assert scores["accuracy"] == pytest.approx(4 / 6)
@@ -29,7 +29,7 @@ def test_counts_and_the_wilson_interval() -> None:
     assert scores["accuracy_high"] == pytest.approx((middle + half) / (1 + z**2 / n))
 
 
-def test_scores_of_each_class_counted_by_hand() -> None:
+def test_scores_of_each_class_counted_by_hand():
     table = evaluate.classes(TABLE)
     assert table["class"].tolist() == list(range(10))
     np.testing.assert_allclose(table["precision"][:3], [1 / 2, 1 / 2, 1])
@@ -38,7 +38,7 @@ def test_scores_of_each_class_counted_by_hand() -> None:
     assert table["images"].tolist() == [2, 1, 3, 0, 0, 0, 0, 0, 0, 0]
 
 
-def test_predictions_name_the_likeliest_class_and_the_float32_nearest_to_its_probability() -> None:
+def test_predictions_name_the_likeliest_class_and_the_float32_nearest_to_its_probability():
     logits = torch.tensor([[0.1, 3.3, 1.7], [2.0, 0.0, 0.0]])
     table = evaluate.predictions(logits, torch.tensor([1, 2]))
     assert table[["index", "actual", "predicted"]].to_numpy().tolist() == [[0, 1, 1], [1, 2, 0]]
@@ -46,13 +46,13 @@ def test_predictions_name_the_likeliest_class_and_the_float32_nearest_to_its_pro
     assert table["probability"].tolist() == (true.max(1) / true.sum(1)).astype(np.float32).tolist()
 
 
-def test_every_image_is_predicted_once_and_in_order() -> None:
+def test_every_image_is_predicted_once_and_in_order():
     images = tensors.Tensors(torch.arange(0, 255, 51, dtype=torch.uint8).reshape(5, 1, 1), torch.arange(5))
     logits = evaluate.predict(torch.nn.Identity(), images, numerics.arithmetic("exact", "cpu"))
     assert logits.flatten().tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
 
 
-def test_no_result_depends_on_how_the_images_are_cut(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_result_depends_on_how_the_images_are_cut(small, monkeypatch):
     monkeypatch.chdir(small)
     network = model.empty(Initial(model="sequential", hidden_units=7, seed=0))
     checkpoint.load("models/checkpoint.safetensors", network, {})
@@ -63,7 +63,7 @@ def test_no_result_depends_on_how_the_images_are_cut(small: Path, monkeypatch: p
     assert torch.equal(evaluate.predict(network, images, arithmetic), whole)
 
 
-def test_calibration_is_numpy_s_histograms_of_the_groups_that_have_an_image() -> None:
+def test_calibration_is_numpy_s_histograms_of_the_groups_that_have_an_image():
     generator = np.random.default_rng(0)
     probability = np.append(generator.uniform(0.5, 0.99, 997), [0.3, 0.5, 1.0])  # borders
     correct = generator.uniform(size=1_000) < probability
@@ -78,7 +78,7 @@ def test_calibration_is_numpy_s_histograms_of_the_groups_that_have_an_image() ->
     np.testing.assert_allclose(found["probability"], (sums[there] / images[there]), rtol=1e-14)
 
 
-def test_summary_names_results_then_settings_and_reads_back_exactly() -> None:
+def test_summary_names_results_then_settings_and_reads_back_exactly():
     rows = evaluate.summary(evaluate.score(TABLE, 0.1 + 0.2), 15910, {"momentum": 0.0, "epochs": 17})
     assert rows["name"][:5].tolist() == ["accuracy", "accuracy_low", "accuracy_high", "error_rate", "loss"]
     lines = rows.to_csv(index=False, lineterminator="\n").splitlines()
@@ -86,9 +86,7 @@ def test_summary_names_results_then_settings_and_reads_back_exactly() -> None:
     assert lines[5:] == ["loss,0.30000000000000004", "parameters,15910", "momentum,0.0", "epochs,17"]
 
 
-def test_the_files_agree_with_each_other_and_with_numpy_in_double_precision(
-    small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_files_agree_with_each_other_and_with_numpy_in_double_precision(small, monkeypatch):
     monkeypatch.chdir(small)
     settings = params.load()
     network = model.empty(settings)
@@ -108,7 +106,7 @@ def test_the_files_agree_with_each_other_and_with_numpy_in_double_precision(
     assert wrong == pytest.approx(scores["total"] - scores["correct"])
 
 
-def test_mistakes_are_shown_with_their_own_images_the_most_confident_first() -> None:
+def test_mistakes_are_shown_with_their_own_images_the_most_confident_first():
     rows = [[0, 7, 2, 0.5], [1, 4, 4, 0.9], [2, 5, 8, 0.875], [3, 6, 0, 0.6]]
     table = pandas.DataFrame(rows, columns=["index", "actual", "predicted", "probability"])
     images = np.broadcast_to(np.arange(4.0).reshape(4, 1, 1) / 4, (4, 28, 28))
@@ -120,7 +118,7 @@ def test_mistakes_are_shown_with_their_own_images_the_most_confident_first() -> 
     assert without.get_suptitle() == "The 0 most confident of 0 mistakes"
 
 
-def test_weights_above_0_are_red_and_0_is_the_middle_of_the_scale() -> None:
+def test_weights_above_0_are_red_and_0_is_the_middle_of_the_scale():
     weights = np.zeros((2, 784))
     weights[0, 0], weights[1, 783] = 3, -1
     picture = evaluate.weights_figure(weights).axes[0].images[0]
@@ -131,7 +129,7 @@ def test_weights_above_0_are_red_and_0_is_the_middle_of_the_scale() -> None:
     np.testing.assert_allclose(picture.cmap(picture.norm(0.0))[:3], 0.97, atol=0.01)
 
 
-def test_the_loss_is_drawn_beside_the_two_tables_it_is_named_after() -> None:
+def test_the_loss_is_drawn_beside_the_two_tables_it_is_named_after():
     loss = pandas.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.6]})
     loss = loss.assign(validation_loss=np.nan, validation_accuracy=np.nan)
     published = pandas.DataFrame({"epoch": [1, 2], "fresh": [0.9, 0.8], "continued": [0.5, 0.4]})
@@ -150,11 +148,11 @@ def test_the_loss_is_drawn_beside_the_two_tables_it_is_named_after() -> None:
     ("units", "title"),
     [(1, "the 1 hidden units"), (7, "the 7 hidden units"), (1_300, "the first 100 of 1,300 hidden units")],
 )
-def test_the_weights_of_any_number_of_units_can_be_drawn(units: int, title: str) -> None:
+def test_the_weights_of_any_number_of_units_can_be_drawn(units, title):
     assert evaluate.weights_figure(np.ones((units, 784))).get_suptitle() == f"Weights of {title}"
 
 
-def test_a_network_without_a_layer_of_pixels_has_an_empty_picture() -> None:
+def test_a_network_without_a_layer_of_pixels_has_an_empty_picture():
     weights = evaluate.of_pixels(torch.nn.Sequential(torch.nn.Linear(28, 4), torch.nn.Linear(4, 10)))
     assert weights.shape == (0, 784)
     assert evaluate.weights_figure(weights).get_suptitle() == "No layer sees the pixels"
@@ -167,9 +165,7 @@ def test_a_network_without_a_layer_of_pixels_has_an_empty_picture() -> None:
         ("draw", {"numerics": "native"}, "numerics: expected 'native', found 'exact'"),
     ],
 )
-def test_a_network_that_other_settings_trained_is_refused(
-    stage: str, change: dict[str, object], told: str, small: Path, tmp_path: Path, run_stages
-) -> None:
+def test_a_network_that_other_settings_trained_is_refused(stage, change, told, small, tmp_path, run_stages):
     shutil.copytree(small, tmp_path, dirs_exist_ok=True)
     with chdir(tmp_path), pytest.raises(PipelineError, match=rf"(?s)then `dvc repro`:.*{told}"):
         run_stages(stage, **change)

@@ -78,39 +78,37 @@ def recorded_files() -> Iterator[list[tuple[str, str]]]:
         recording = None
 
 
-def test_the_stages_are_the_files_of_the_folder_in_order() -> None:
+def test_the_stages_are_the_files_of_the_folder_in_order():
     files = sorted(path.stem for path in (ROOT / "stages").glob("*.py"))
     assert sorted(STAGES) == files, "dvc.yaml: each file of stages is a stage, and each stage a file"
     assert [*MODULES][: len(STAGES)] == [f"stages.{name}" for name in STAGES]
     assert all(stage["desc"] for stage in MODULES.values())
 
 
-def test_a_stage_never_imports_another() -> None:
+def test_a_stage_never_imports_another():
     stages = {f"stages/{name}.py" for name in STAGES}
     for stage in stages:
         assert project_imports(stage.removesuffix(".py").replace("/", ".")) & stages == {stage}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_are_deps(module: str) -> None:
+def test_imports_are_deps(module):
     found = {path for path in declared(module, "deps") if path.endswith(".py") or path in PACKAGES}
     assert found == project_imports(module), f"`deps` of {module} in its dvc.yaml: list all that it imports, itself too"
 
 
-def test_a_training_goes_on_with_the_same_code_only() -> None:
+def test_a_training_goes_on_with_the_same_code_only():
     for name in project_imports("stages.train"):
         assert {*ROOT.glob(f"{name}/*.py" if name in PACKAGES else name)} <= {*train.CODE}, f"stages.train.CODE: {name}"
 
 
-def test_what_makes_a_stage_safe_knows_no_stage() -> None:
+def test_what_makes_a_stage_safe_knows_no_stage():
     imports = [line for path in (ROOT / "stagecraft").glob("*.py") for line in path.read_text().splitlines()]
     assert not [line for line in imports if re.match(r"\s*(from|import) (stages|drawing|sweep|tools)\b", line)]
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_files_and_settings_used_are_declared(
-    module: str, swept: Path, tmp_path: Path, run_stages, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_and_settings_used_are_declared(module, swept, tmp_path, run_stages, monkeypatch):
     files_read = {path for path in declared(module, "deps") if not path.endswith(".py")} - PACKAGES
     for path in {"sweep/params.yaml", *files_read}:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +145,7 @@ def folder_of(path: str, folders: set[str]) -> str:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_stage_refuses_to_be_recorded_if_something_it_is_made_from_changed(module: str) -> None:
+def test_a_stage_refuses_to_be_recorded_if_something_it_is_made_from_changed(module):
     name = next(name for name, stage in {**STAGES, **SWEEP}.items() if stage is MODULES[module])
     graph = "" if name in STAGES else f', "{module.split(".")[0]}/dvc.yaml"'
     code = (ROOT / file_of(module)).read_text()
@@ -155,7 +153,7 @@ def test_a_stage_refuses_to_be_recorded_if_something_it_is_made_from_changed(mod
 
 
 @pytest.mark.parametrize("lock", repair.LOCKS)
-def test_the_last_commit_s_results_are_of_its_code(lock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_commit_s_results_are_of_its_code(lock, tmp_path, monkeypatch):
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True).stdout
     subprocess.run(["tar", "-x"], cwd=tmp_path, input=archive, check=True)
     monkeypatch.chdir(tmp_path)
@@ -167,7 +165,7 @@ def test_the_last_commit_s_results_are_of_its_code(lock: str, tmp_path: Path, mo
     )
 
 
-def test_no_stage_runs_again_for_what_a_tool_leaves_beside_the_package() -> None:
+def test_no_stage_runs_again_for_what_a_tool_leaves_beside_the_package():
     files = [
         "samebits/.pytest_cache/CACHEDIR.TAG",
         "samebits/README.md",

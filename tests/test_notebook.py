@@ -52,7 +52,7 @@ CHANGED = [name for name in NAMES if not is_the_notebook_s(name)]
 of_the_notebook = pytest.mark.skipif(bool(CHANGED), reason="stages/lib/model.py has another network")
 
 
-def test_the_network_is_the_notebook_s() -> None:
+def test_the_network_is_the_notebook_s():
     assert not CHANGED, (
         f"stages/lib/model.py: {', '.join(CHANGED)} of the notebook's four ways to write its network have changed. "
         "If you meant that, delete tests/test_notebook.py: it tests what is true of that network only"
@@ -61,7 +61,7 @@ def test_the_network_is_the_notebook_s() -> None:
 
 @of_the_notebook
 @pytest.mark.parametrize("name", NAMES)
-def test_initial_weights_are_those_of_torch_rounded_after_each_operation(name: str) -> None:
+def test_initial_weights_are_those_of_torch_rounded_after_each_operation(name):
     torch.manual_seed(3)
     reference = nn.Sequential(nn.Linear(784, 20), nn.Sigmoid(), nn.Linear(20, 10))
     draw = torch.Generator().manual_seed(3)
@@ -108,7 +108,7 @@ def parameters(path: Path) -> list[np.ndarray]:
 
 
 @of_the_notebook
-def test_training_agrees_with_numpy_where_the_last_batch_is_short(small: Path) -> None:
+def test_training_agrees_with_numpy_where_the_last_batch_is_short(small):
     # 1,500 images in batches of 400: three whole ones and one of 300, whose images must not count for more.
     images, labels = (
         data.decode_idx((small / data.FOLDER / f"train-{kind}-ubyte").read_bytes())
@@ -125,7 +125,7 @@ def test_training_agrees_with_numpy_where_the_last_batch_is_short(small: Path) -
 
 @of_the_notebook
 @pytest.mark.parametrize("name", ["ordered", "module", "functional"])
-def test_all_four_networks_have_the_same_losses_to_the_byte(small: Path, tmp_path: Path, run_stages, name: str) -> None:
+def test_all_four_networks_have_the_same_losses_to_the_byte(small, tmp_path, run_stages, name):
     (tmp_path / "data").symlink_to(small / "data")
     with chdir(tmp_path):
         run_stages("build", "train", model=name)
@@ -133,7 +133,7 @@ def test_all_four_networks_have_the_same_losses_to_the_byte(small: Path, tmp_pat
 
 
 @of_the_notebook
-def test_the_network_of_the_notebook_has_15910_parameters() -> None:
+def test_the_network_of_the_notebook_has_15910_parameters():
     described = build.describe(drawn("sequential"))
     assert described == {
         "parameters": 15_910,
@@ -144,7 +144,7 @@ def test_the_network_of_the_notebook_has_15910_parameters() -> None:
 
 @of_the_notebook
 @pytest.mark.slow
-def test_the_loss_follows_the_notebook_s_fresh_table(trained: Path) -> None:
+def test_the_loss_follows_the_notebook_s_fresh_table(trained):
     published = pandas.read_csv(ROOT / "data/published_loss.csv")
     found = pandas.read_csv(trained / "plots/loss.csv")
     assert found["epoch"].tolist() == published["epoch"].tolist()
@@ -153,7 +153,7 @@ def test_the_loss_follows_the_notebook_s_fresh_table(trained: Path) -> None:
 
 @of_the_notebook
 @pytest.mark.slow
-def test_the_end_is_within_the_band_of_20_seeds(trained: Path) -> None:
+def test_the_end_is_within_the_band_of_20_seeds(trained):
     test = json.loads((trained / "metrics/test.json").read_text())
     train_loss = pandas.read_csv(trained / "plots/loss.csv")["train_loss"].iloc[-1]
     # Mean and standard deviation; as they are of 20 seeds themselves, a right run is 4 away once in about 1,000.

@@ -39,9 +39,9 @@ def write_grid(**content: object) -> None:
     output.write_text("sweep/params.yaml", yaml.safe_dump({"seeds": 2, "validation_images": 300} | content))
 
 
-def test_what_the_sweep_compares_are_single_runs_to_the_byte_whatever_network_and_optimizer(
-    folder: None, run_stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_any_network_and_optimizer_the_sweep_compares_single_runs_to_the_byte(
+    folder, run_stages, monkeypatch, capsys
+):
     def relu(hidden_units: int) -> nn.Module:
         layers = nn.Linear(784, hidden_units), nn.ReLU(), nn.Linear(hidden_units, 5), nn.Tanh(), nn.Linear(5, 10)
         return nn.Sequential(*layers)
@@ -67,9 +67,7 @@ def test_what_the_sweep_compares_are_single_runs_to_the_byte_whatever_network_an
     pandas.testing.assert_frame_equal(series[alone.columns].reset_index(drop=True), alone, check_exact=True)
 
 
-def test_a_killed_sweep_goes_on_where_it_was_and_a_larger_grid_uses_what_is_there(
-    folder: None, run_stages, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_sweep_goes_on_where_it_was_and_a_larger_grid_uses_what_is_there(folder, run_stages, monkeypatch):
     plain, epochs = train.Trainer.epoch, []
 
     def counting(*arguments: object) -> float:
@@ -93,14 +91,14 @@ def test_a_killed_sweep_goes_on_where_it_was_and_a_larger_grid_uses_what_is_ther
     assert [Path(name).read_bytes() for name in WRITTEN] == results
 
 
-def test_a_model_that_can_t_be_trained_is_named(folder: None, run_stages) -> None:
+def test_a_model_that_can_t_be_trained_is_named(folder, run_stages):
     write_grid(grid={"lr": [0.1, 1e30], "momentum": [0.5]})
     with pytest.raises(PipelineError, match=r"^lr=1e\+30 momentum=0.5 seed=0 of the sweep: training diverged"):
         run_stages("sweep.run")
 
 
 @pytest.mark.slow
-def test_workers_share_the_models_out_and_give_the_same_files(swept: Path, tmp_path: Path) -> None:
+def test_workers_share_the_models_out_and_give_the_same_files(swept, tmp_path):
     copy_code(tmp_path)
     for name in ("data", "params.yaml", "sweep/params.yaml"):
         copy = shutil.copytree if (swept / name).is_dir() else shutil.copy
@@ -117,7 +115,7 @@ def test_workers_share_the_models_out_and_give_the_same_files(swept: Path, tmp_p
         assert (tmp_path / name).read_bytes() == (swept / name).read_bytes(), name
 
 
-def test_the_best_has_the_highest_mean_accuracy_of_the_last_epoch(swept: Path) -> None:
+def test_the_best_has_the_highest_mean_accuracy_of_the_last_epoch(swept):
     best = json.loads((swept / "metrics/sweep.json").read_text())["candidates"][0]
     series = pandas.read_csv(swept / SERIES)
     last = series[series["epoch"] == 2].groupby(["lr", "momentum"])["validation_accuracy"].apply(list)
@@ -126,7 +124,7 @@ def test_the_best_has_the_highest_mean_accuracy_of_the_last_epoch(swept: Path) -
     assert best["accuracy_sd"] == stdev(last[best["lr"], best["momentum"]])
 
 
-def test_the_best_has_the_test_scores_of_single_runs(swept: Path, tmp_path: Path, run_stages) -> None:
+def test_the_best_has_the_test_scores_of_single_runs(swept, tmp_path, run_stages):
     shutil.copytree(swept, tmp_path, dirs_exist_ok=True)
     found = json.loads((swept / "metrics/sweep.json").read_text())
     best = {name: found["candidates"][0][name] for name in ("lr", "momentum")}
@@ -157,14 +155,14 @@ def test_the_best_has_the_test_scores_of_single_runs(swept: Path, tmp_path: Path
         ({"grid": {"lr": [0.1]}, "seeds": 1}, "seeds: 1 is not a whole number from 2 to 100"),
     ],
 )
-def test_what_can_t_be_compared_is_refused(content: dict, expected: str, tmp_path: Path) -> None:
+def test_what_can_t_be_compared_is_refused(content, expected, tmp_path):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     with chdir(tmp_path), pytest.raises(PipelineError, match=expected):
         write_grid(**content)
         grid.load()
 
 
-def test_every_combination_is_a_candidate_with_every_seed(tmp_path: Path) -> None:
+def test_every_combination_is_a_candidate_with_every_seed(tmp_path):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     with chdir(tmp_path):
         write_grid(grid={"lr": [0.1, 0.2], "model": ["ordered", "module", "functional"]})
@@ -177,12 +175,12 @@ def test_every_combination_is_a_candidate_with_every_seed(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("candidates", "seeds"), [(5, 8), (2, 2), (3, 30), (1, 2)])
-def test_intervals_are_as_wide_as_student_and_bonferroni_say(candidates: int, seeds: int) -> None:
+def test_intervals_are_as_wide_as_student_and_bonferroni_say(candidates, seeds):
     pairs = max(candidates * (candidates - 1) // 2, 1)
     assert comparison.critical(candidates, seeds) == pytest.approx(t.ppf(1 - 0.025 / pairs, seeds - 1), rel=1e-9)
 
 
-def test_differences_are_paired_by_seed() -> None:
+def test_differences_are_paired_by_seed():
     best, other = [0.9, 0.7, 0.8], [0.89, 0.68, 0.79]  # far apart by seed, but always a little less
     rows = comparison.compare([other, best], [[1.0] * 3, [2.0] * 3])
     assert [row["candidate"] for row in rows] == [1, 0]
@@ -192,7 +190,7 @@ def test_differences_are_paired_by_seed() -> None:
     assert rows[1]["tied"] == (half >= 0.04 / 3)
 
 
-def test_the_answer_names_the_best_and_warns_at_the_edge_of_the_grid(swept: Path) -> None:
+def test_the_answer_names_the_best_and_warns_at_the_edge_of_the_grid(swept):
     table = pandas.read_csv(swept / "plots/sweep/settings.csv")
     text = (swept / "sweep/answer.md").read_text()
     assert f"**{answer.names(table, ['lr', 'momentum'])[0]}**" in text

@@ -30,9 +30,7 @@ def results(folder: Path = Path()) -> list[bytes]:
     return [(folder / name).read_bytes() for name in ("plots/loss.csv", "models/checkpoint.safetensors")]
 
 
-def test_an_interrupted_training_ends_with_the_same_bytes(
-    folder: None, small: Path, run_stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupted_training_ends_with_the_same_bytes(folder, small, run_stages, monkeypatch, capsys):
     plain, calls = train.Trainer.epoch, []
 
     def interrupted(*arguments: object) -> float:
@@ -51,9 +49,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("numerics", ["exact", "native"])
-def test_dropout_depends_on_seed_and_epoch_alone_and_is_only_in_training(
-    numerics: str, folder: None, run_stages, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dropout_depends_on_seed_and_epoch_alone_and_is_only_in_training(numerics, folder, run_stages, monkeypatch):
     def dropping(hidden_units: int) -> nn.Module:
         return nn.Sequential(nn.Linear(784, hidden_units), nn.ReLU(), nn.Dropout(0.5), nn.Linear(hidden_units, 10))
 
@@ -100,7 +96,7 @@ def fit(trainer: type[Trainer], network: nn.Module) -> list[dict[str, float | No
     return list(train.fit(trainer(network, settings), IMAGES, settings, range(1, 4)))
 
 
-def test_each_epoch_trains_on_all_images_and_draws_anew_and_nothing_is_drawn_to_validate() -> None:
+def test_each_epoch_trains_on_all_images_and_draws_anew_and_nothing_is_drawn_to_validate():
     one, other = Spy(), Spy()
     for spy in (one, other):
         torch.manual_seed(len(spy.seen) + id(spy))  # what was drawn before must not matter
@@ -112,7 +108,7 @@ def test_each_epoch_trains_on_all_images_and_draws_anew_and_nothing_is_drawn_to_
     assert one.seen == other.seen
 
 
-def test_a_loss_that_is_no_number_stops_the_training() -> None:
+def test_a_loss_that_is_no_number_stops_the_training():
     class Lost(Trainer):
         def step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             return super().step(images, labels) * math.nan
@@ -122,21 +118,21 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
 
 
 @pytest.mark.parametrize("lr", [1e6, 1e38])
-def test_training_that_diverges_stops_and_leaves_no_result(folder: None, run_stages, lr: float) -> None:
+def test_training_that_diverges_stops_and_leaves_no_result(folder, run_stages, lr):
     run_stages("build")
     with pytest.raises(PipelineError, match=r"diverged: .* in step \d of an epoch, with lr 1e\+\d+; lower lr"):
         run_stages("train", lr=lr)
     assert not Path("models/checkpoint.safetensors").exists()
 
 
-def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(PipelineError, match="device: cuda was asked for, but torch finds only cpu here"):
         train.available("cuda")
     assert train.available("cpu") == torch.device("cpu")
 
 
-def test_only_models_that_train_alone_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_models_that_train_alone_share_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(train.workers, "local_rank", lambda: 3)

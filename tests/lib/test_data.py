@@ -1,7 +1,6 @@
 import gzip
 import struct
 from contextlib import chdir
-from pathlib import Path
 
 from stagecraft.errors import PipelineError
 from stages.lib import data, tensors
@@ -12,7 +11,7 @@ from torchvision.datasets import MNIST
 from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
 
-def test_idx_round_trip_agrees_with_torchvision(tmp_path: Path) -> None:
+def test_idx_round_trip_agrees_with_torchvision(tmp_path):
     array = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)
     content = data.encode_idx(array)
     assert content[:16] == struct.pack(">HBBIII", 0, 8, 3, 2, 3, 5)
@@ -33,12 +32,12 @@ def test_idx_round_trip_agrees_with_torchvision(tmp_path: Path) -> None:
         (b"\0\0\x08\4" + b"\0\1\0\0" * 4, "should have 18,446,744,073,709,551,636 bytes, but has 20"),
     ],
 )
-def test_idx_that_is_wrong_is_refused(content: bytes, expected: str) -> None:
+def test_idx_that_is_wrong_is_refused(content, expected):
     with pytest.raises(PipelineError, match=expected):
         data.decode_idx(content)
 
 
-def test_a_file_changed_or_gone_after_download_is_refused(small: Path, tmp_path: Path) -> None:
+def test_a_file_changed_or_gone_after_download_is_refused(small, tmp_path):
     (tmp_path / data.FOLDER).mkdir(parents=True)
     for name in data.DATASETS["digits"].sha256:
         content = bytearray((small / data.FOLDER / name).read_bytes())
@@ -57,9 +56,7 @@ def test_a_file_changed_or_gone_after_download_is_refused(small: Path, tmp_path:
     ("images", "labels"),
     [((3, 28, 28), [1, 2, 26]), ((3, 28, 28), [1, 2]), ((3, 28, 27), [1, 2, 3]), ((3, 784), [1, 2, 3])],
 )
-def test_a_dataset_that_does_not_fit_the_network_is_refused(
-    images: tuple[int, ...], labels: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dataset_that_does_not_fit_the_network_is_refused(images, labels, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(data.DATASETS, "letters", data.Dataset({}))
     data.FOLDER.mkdir(parents=True)
@@ -69,7 +66,7 @@ def test_a_dataset_that_does_not_fit_the_network_is_refused(
         data.load_train("letters")
 
 
-def test_mnist_is_what_the_notebook_shows(mnist: Path, tmp_path: Path) -> None:
+def test_mnist_is_what_the_notebook_shows(mnist, tmp_path):
     with chdir(mnist):
         train, test = data.load_train("mnist"), data.load_test("mnist")
     assert (len(train.labels), len(test.labels)) == (60_000, 10_000)

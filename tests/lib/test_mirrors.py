@@ -102,9 +102,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_mirror_is_refused_with_its_reason_and_another_tried_unless_the_user_named_it(
-    kind: str, good: Path, use
-) -> None:
+def test_a_bad_mirror_is_refused_with_its_reason_and_another_tried_unless_the_user_named_it(kind, good, use):
     answer, reason = BAD[kind]
     with server(answer) as bad:
         use(str(good), named=bad)
@@ -115,7 +113,7 @@ def test_a_bad_mirror_is_refused_with_its_reason_and_another_tried_unless_the_us
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_mirror_is_asked_again_and_given_up_in_the_end(status: int, use) -> None:
+def test_a_busy_mirror_is_asked_again_and_given_up_in_the_end(status, use):
     refusals = [raw(b"HTTP/1.0 %d Busy\r\n\r\n" % status)] * 2
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -129,7 +127,7 @@ def test_a_busy_mirror_is_asked_again_and_given_up_in_the_end(status: int, use) 
         assert len(refusals) == 6
 
 
-def test_a_mirror_that_can_t_be_reached_is_told_apart(good: Path, use, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_that_can_t_be_reached_is_told_apart(good, use, monkeypatch):
     use(CLOSED)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(UnreachableError, match=f"no mirror of mnist can be reached:\n  {CLOSED}\n.*refused"):
@@ -146,9 +144,7 @@ def test_a_mirror_that_can_t_be_reached_is_told_apart(good: Path, use, monkeypat
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_folder_works_as_path_and_url_and_waits_for_no_import(
-    packed: bool, good: Path, use, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_works_as_path_and_url_and_waits_for_no_import(packed, good, use, monkeypatch):
     for name, content in {} if packed else FILES.items():
         (good / name).write_bytes(content)
         (good / f"{name}.gz").write_bytes(b"broken off")
@@ -163,16 +159,14 @@ def test_a_folder_works_as_path_and_url_and_waits_for_no_import(
     assert f"/mistyped\n    can't read {FIRST}: " in refusal("my-own")
 
 
-def test_what_is_wrong_in_a_folder_is_named(good: Path, use) -> None:
+def test_what_is_wrong_in_a_folder_is_named(good, use):
     use(named=str(good))
     for content, reason in ((b"<html>", "Not a gzipped file"), (ARCHIVES[LAST], "is not the one of mnist")):
         (good / FIRST).write_bytes(content)
         assert FIRST.removesuffix(".gz") in refusal() and reason in refusal()
 
 
-def test_a_dataset_without_sha256_is_checked_by_the_md5_of_its_archives(
-    good: Path, use, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dataset_without_sha256_is_checked_by_the_md5_of_its_archives(good, use, monkeypatch):
     use(named=str(good), dataset="KMNIST")
     assert "is not the one of kmnist: expected SHA-256 of its own" in refusal("kmnist")  # as it is that of the digits
     for other in ("mnist", "digits"):
@@ -184,14 +178,14 @@ def test_a_dataset_without_sha256_is_checked_by_the_md5_of_its_archives(
     assert f"can't read {LAST}: " in refusal("kmnist")
 
 
-def test_a_password_is_not_shown(use) -> None:
+def test_a_password_is_not_shown(use):
     use(named="https://me:secret@host/")
     with pytest.raises(PipelineError, match="MNIST_MIRROR holds a user or a password") as caught:
         mirrors.fetch_any("mnist")
     assert "secret" not in str(caught.value)
 
 
-def test_the_table_agrees_with_torchvision() -> None:
+def test_the_table_agrees_with_torchvision():
     for dataset in ("mnist", "fashion-mnist", "kmnist"):
         known = getattr(datasets, TABLE[dataset].torchvision)
         assert [name for name, _ in known.resources] == [f"{name}.gz" for name in data.FILES]

@@ -54,7 +54,7 @@ def keep(name: str = "key", trainer: Trainer | None = None, history: resume.Hist
 
 
 @pytest.mark.parametrize("steps", [0, 3])
-def test_the_next_steps_are_the_same_after_restoring(steps: int) -> None:
+def test_the_next_steps_are_the_same_after_restoring(steps):
     saved, restored = Trainer(2), Trainer(steps)
     losses = [{"train_loss": 0.1 + 0.2, "validation_loss": None}, {"train_loss": 5e-324}]
     keep("key", saved, losses)
@@ -65,7 +65,7 @@ def test_the_next_steps_are_the_same_after_restoring(steps: int) -> None:
         assert all(torch.equal(*pair) for pair in zip(saved.step(), restored.step(), strict=True))
 
 
-def test_what_can_t_be_kept_is_refused_by_its_name() -> None:
+def test_what_can_t_be_kept_is_refused_by_its_name():
     strange, unscheduled = Trainer(), Trainer()
     strange.names["c"] = [iter([1])]
     with pytest.raises(PipelineError, match=r"^Trainer.names\['c'\]\[0\] is a list_iterator, which can't be kept"):
@@ -75,7 +75,7 @@ def test_what_can_t_be_kept_is_refused_by_its_name() -> None:
         keep("key", unscheduled)
 
 
-def test_several_schedules_may_be_a_list() -> None:
+def test_several_schedules_may_be_a_list():
     saved, restored = Trainer(), Trainer(0)
     for trainer in (saved, restored):
         trainer.schedule = [trainer.schedule, ReduceLROnPlateau(trainer.optimizer)]
@@ -85,7 +85,7 @@ def test_several_schedules_may_be_a_list() -> None:
     assert [each.state_dict() for each in restored.schedule] == [each.state_dict() for each in saved.schedule]
 
 
-def test_what_is_made_after_the_beginning_is_refused_where_it_would_be_restored() -> None:
+def test_what_is_made_after_the_beginning_is_refused_where_it_would_be_restored():
     trainer = Trainer()
     trainer.later, trainer.count = nn.Linear(1, 1), 3
     keep("key", trainer)
@@ -93,20 +93,20 @@ def test_what_is_made_after_the_beginning_is_refused_where_it_would_be_restored(
         resume.restore("key", 3, Trainer())
 
 
-def test_nothing_kept_or_too_many_epochs_is_a_start_from_the_beginning() -> None:
+def test_nothing_kept_or_too_many_epochs_is_a_start_from_the_beginning():
     assert resume.restore("key", 3, Trainer()) == []
     keep(history=HISTORY * 2)
     assert resume.restore("key", 1, Trainer()) == []
 
 
-def test_a_state_that_epochs_have_shaped_is_only_for_as_many(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_state_that_epochs_have_shaped_is_only_for_as_many(capsys):
     resume.save("key", Trainer(), HISTORY, 3)
     assert resume.restore("key", 3, Trainer()) == HISTORY
     assert resume.restore("key", 4, Trainer()) == []
     assert "reads `epochs`, which were 3: it starts from the beginning" in capsys.readouterr().out
 
 
-def test_settings_say_whether_epochs_were_read() -> None:
+def test_settings_say_whether_epochs_were_read():
     settings = Training.model_construct(**SETTINGS)
     one, all_at_once = resume.Recorded(settings), resume.Recorded(settings)
     assert (one.lr, one.momentum, one.names) == (0.1, 0.5, {"lr", "momentum"})
@@ -116,9 +116,7 @@ def test_settings_say_whether_epochs_were_read() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 40, 500, -1, None])
-def test_a_state_that_is_damaged_or_another_s_is_ignored_with_a_line(
-    position: int | None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_state_that_is_damaged_or_another_s_is_ignored_with_a_line(position, capsys):
     content = bytearray(keep("other" if position is None else "key").read_bytes())
     content[position or 0] ^= position is not None
     (resume.FOLDER / "key").write_bytes(content)
@@ -129,7 +127,7 @@ def test_a_state_that_is_damaged_or_another_s_is_ignored_with_a_line(
     assert "key is damaged or of another training" in capsys.readouterr().out
 
 
-def test_a_cache_that_can_t_be_used_stops_no_training(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cache_that_can_t_be_used_stops_no_training(capsys):
     (resume.FOLDER / "key").mkdir(parents=True)
     assert resume.restore("key", 3, Trainer()) == []
     assert "damaged or of another training" in capsys.readouterr().out
@@ -141,7 +139,7 @@ def test_a_cache_that_can_t_be_used_stops_no_training(capsys: pytest.CaptureFixt
     assert resume.restore("key", 3, Trainer()) == []
 
 
-def test_old_states_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_states_go(monkeypatch):
     size = keep("key0").stat().st_size
     monkeypatch.setattr(resume, "KEPT", 4 * size + size // 2)
     for index in range(7):
@@ -158,7 +156,7 @@ def key(content: bytes = b"a", code: list[Path] | None = None, *, exact: bool = 
     return resume.fingerprint(resume.facts(SETTINGS | changes, [content], code or [], exact=exact))
 
 
-def test_the_fingerprint_depends_on_settings_but_for_epochs_and_on_files() -> None:
+def test_the_fingerprint_depends_on_settings_but_for_epochs_and_on_files():
     before = key()
     assert key(epochs=9) == before
     assert key(lr=0.2) != before
@@ -172,16 +170,14 @@ def test_the_fingerprint_depends_on_settings_but_for_epochs_and_on_files() -> No
         "platform.machine", "torch.backends.cpu.get_cpu_capability",
     ],
 )  # fmt: skip
-def test_only_arithmetic_that_is_not_exact_depends_on_versions_and_processor(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_arithmetic_that_is_not_exact_depends_on_versions_and_processor(name, monkeypatch):
     before, native = key(), key(exact=False)
     monkeypatch.setattr(name, "3.99" if "version" in name else lambda: "another")
     assert key() == before
     assert key(exact=False) != native
 
 
-def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_line_ends(folder: Path) -> None:
+def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_line_ends(folder):
     def fingerprint(name: str, content: bytes) -> str:
         code = [folder / name / "model.py", folder / name / "train.py"]
         code[0].parent.mkdir()
@@ -194,7 +190,7 @@ def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_lin
     assert fingerprint("other code", b"a = 2\n") != one
 
 
-def test_code_that_is_changed_while_it_runs_is_still_what_was_loaded(folder: Path) -> None:
+def test_code_that_is_changed_while_it_runs_is_still_what_was_loaded(folder):
     code = folder / "model.py"
     code.write_text("a = 1\n")
     loaded = key(code=[code])
