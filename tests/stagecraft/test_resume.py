@@ -93,13 +93,10 @@ def test_what_is_made_after_the_beginning_is_refused_where_it_would_be_restored(
         resume.restore("key", 3, Trainer())
 
 
-def test_nothing_kept_or_too_many_epochs_is_a_start_from_the_beginning():
+def test_a_state_of_more_epochs_or_that_their_number_has_shaped_is_not_used(capsys):
     assert resume.restore("key", 3, Trainer()) == []
     keep(history=HISTORY * 2)
     assert resume.restore("key", 1, Trainer()) == []
-
-
-def test_a_state_that_epochs_have_shaped_is_only_for_as_many(capsys):
     resume.save("key", Trainer(), HISTORY, 3)
     assert resume.restore("key", 3, Trainer()) == HISTORY
     assert resume.restore("key", 4, Trainer()) == []
@@ -156,13 +153,6 @@ def key(content: bytes = b"a", code: list[Path] | None = None, *, exact: bool = 
     return resume.fingerprint(resume.facts(SETTINGS | changes, [content], code or [], exact=exact))
 
 
-def test_the_fingerprint_depends_on_settings_but_for_epochs_and_on_files():
-    before = key()
-    assert key(epochs=9) == before
-    assert key(lr=0.2) != before
-    assert key(b"b") != before
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -177,22 +167,16 @@ def test_only_arithmetic_that_is_not_exact_depends_on_versions_and_processor(nam
     assert key(exact=False) != native
 
 
-def test_the_fingerprint_depends_on_the_code_and_not_on_where_it_lies_or_its_line_ends(folder):
-    def fingerprint(name: str, content: bytes) -> str:
-        code = [folder / name / "model.py", folder / name / "train.py"]
-        code[0].parent.mkdir()
-        for path in code:
+def test_the_fingerprint_depends_on_settings_but_for_epochs_on_data_and_on_the_code_as_it_was_loaded(folder):
+    def code(name: str, content: bytes) -> list[Path]:
+        (folder / name).mkdir(exist_ok=True)
+        paths = [folder / name / "model.py", folder / name / "train.py"]
+        for path in paths:
             path.write_bytes(content + path.name.encode())
-        return key(code=code)
+        return paths
 
-    one = fingerprint("one", b"a = 1\n")
-    assert fingerprint("another folder", b"a = 1\r\n") == one
-    assert fingerprint("other code", b"a = 2\n") != one
-
-
-def test_code_that_is_changed_while_it_runs_is_still_what_was_loaded(folder):
-    code = folder / "model.py"
-    code.write_text("a = 1\n")
-    loaded = key(code=[code])
-    code.write_text("a = 2\n")
-    assert key(code=[code]) == loaded
+    before = key(code=code("one", b"a = 1\n"))
+    assert key(code=code("another folder", b"a = 1\r\n"), epochs=9) == before
+    assert key(code=code("one", b"a = 2\n")) == before  # which was loaded before
+    others = key(code=code("other code", b"a = 2\n")), key(lr=0.2, code=code("one", b"")), key(b"b", code("one", b""))
+    assert before not in others
