@@ -30,12 +30,6 @@ def found() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in data.FOLDER.iterdir() if path.is_file()}
 
 
-def test_the_files_are_the_published_ones(small):
-    with chdir(small):
-        assert found() == FILES
-    assert all(data.is_published("digits", name, content) for name, content in FILES.items())
-
-
 @pytest.mark.parametrize("packed", [True, False])
 def test_what_the_folder_has_comes_from_nowhere_else(packed, offline, tmp_path, run_stages, monkeypatch):
     monkeypatch.setitem(data.DATASETS, "mnist", data.DATASETS["digits"])
