@@ -411,17 +411,17 @@ def test_it_doubts_what_doubt_py_doubts(sheet, typical, test_images):
 def test_of_letters_and_shapes_most_get_a_doubt(browser, trained):
     browser.open(trained / "plots/draw.html")
 
-    def passes(strokes: list[Stroke]) -> bool:
-        click(browser, "clear")
-        return ", but " not in draw(browser, strokes)
-
     def passed(shapes: dict[str, list[Stroke]]) -> list[str]:
-        return [name for name, strokes in shapes.items() if passes(strokes)]
+        found = []
+        for name, strokes in shapes.items():
+            click(browser, "clear")
+            found += [] if ", but " in draw(browser, strokes) else [name]
+        return found
 
     assert passed(CHOSEN) == ["B"]
     assert passed(OTHERS) == ["at", "man", "crossed circle"]
     assert passed(AFTERWARDS) == ["f", "spoon"]
-    assert all(map(passes, (ZERO, ONE, THREE)))
+    assert passed({"0": ZERO, "1": ONE, "3": THREE}) == ["0", "1", "3"]
     total = len(CHOSEN | OTHERS | AFTERWARDS)
     assert f"{total - 6} of {total} letters and shapes got a doubt" in browser.value("document.body.innerText")
 
