@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ def network() -> nn.Sequential:
     made = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
     samebits.initialize(made, torch.Generator().manual_seed(2))
     return made
+
+
+Step = Callable[[nn.Module], Any]
+sgd = partial(torch.optim.SGD, lr=0.5)
 
 
 class Cubic(torch.autograd.Function):
@@ -77,18 +82,14 @@ def loss_of(made: nn.Module, x: torch.Tensor = X) -> torch.Tensor:
 
 
 def trained(
-    after_backward: Callable[[nn.Module], object] = lambda made: None,
-    prepare: Callable[[nn.Module], object] = lambda made: None,
-    loss: Callable[[nn.Module], torch.Tensor] = loss_of,
-    steps: int = 3,
-    make: Callable[..., torch.optim.Optimizer] = lambda w: torch.optim.SGD(w, lr=0.5),
+    after_backward: Step = lambda made: None, prepare: Step = lambda made: None, loss: Step = loss_of, make: Any = sgd
 ) -> list[torch.Tensor]:
     """The parameters after a few steps."""
     made = network()
     optimizer = make(made.parameters())
     with samebits.exact():
         prepare(made)
-        for _ in range(steps):
+        for _ in range(3):
             value = loss(made)
             optimizer.zero_grad()
             value.backward()
@@ -97,7 +98,7 @@ def trained(
     return [parameter.detach() for parameter in made.parameters()]
 
 
-def hooked(hook: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[nn.Module], object]:
+def hooked(hook: Callable[[torch.Tensor], torch.Tensor]) -> Step:
     return lambda made: made[0].weight.register_hook(hook)  # type: ignore[index, union-attr, operator]
 
 
