@@ -66,12 +66,9 @@ def test_code_that_changed_after_it_may_have_been_loaded_is_named(monkeypatch: p
         raise AssertionError("it began")
 
 
-def test_where_there_is_no_graph_nothing_is_recorded_and_nothing_checked() -> None:
-    Path("dvc.yaml").unlink()
-    with inputs.unchanged("fit"):
-        Path("fit.py").write_text("pass")
-
-
-def test_a_stage_that_the_graph_does_not_have_is_told() -> None:
+def test_only_where_there_is_a_graph_it_must_have_the_stage_and_something_is_checked() -> None:
     with pytest.raises(PipelineError, match=r"expected a stage 'other' in dvc.yaml, found fit"):
         inputs.unchanged("other").__enter__()
+    Path("dvc.yaml").unlink()
+    with inputs.unchanged("other"):
+        Path("fit.py").write_text("pass")
