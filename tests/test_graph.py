@@ -4,8 +4,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir
 from pathlib import Path
 
 from stagecraft import resume
@@ -51,31 +50,18 @@ def settings_of(module: str) -> set[str]:
     return {name for names in lists for name in names}
 
 
-recording: list[tuple[str, str]] | None = None
+events: list[tuple[str, str]] = []
 
 
 def audit(event: str, arguments: tuple[object, ...]) -> None:
-    """Note each file opened for reading and each renamed to its final name, while a test records."""
-    if recording is None or event not in ("open", "os.rename"):
-        return
-    path, how = str(arguments[0]), arguments[1]
+    """Note each file opened for reading and each renamed to its final name."""
     if event == "os.rename":
-        recording.append(("write", str(how)))
-    elif how == "r" or how == "rb":
-        recording.append(("read", path))
+        events.append(("write", str(arguments[1])))
+    elif event == "open" and arguments[1] in ("r", "rb"):
+        events.append(("read", str(arguments[0])))
 
 
-sys.addaudithook(audit)  # can't be taken away again, hence `recording`
-
-
-@contextmanager
-def recorded_files() -> Iterator[list[tuple[str, str]]]:
-    global recording
-    recording = events = []
-    try:
-        yield events
-    finally:
-        recording = None
+sys.addaudithook(audit)  # can't be taken away again
 
 
 def test_the_stages_are_the_files_of_the_folder_in_order():
@@ -119,19 +105,21 @@ def test_files_and_settings_used_are_declared(module, swept, tmp_path, run_stage
         read.add(name)
         return object.__getattribute__(self, name)
 
-    with chdir(tmp_path), recorded_files() as events:
-        for schema in (params.Params, Grid):
-            monkeypatch.setattr(schema, "__getattribute__", reading)
+    for schema in (params.Params, Grid):
+        monkeypatch.setattr(schema, "__getattribute__", reading)
+    events.clear()
+    with chdir(tmp_path):
         run_stages(module)
+    noted = events.copy()
     if module.startswith("sweep."):
         read.discard("seed")  # each model has its own
     settings = read & {*params.Params.model_fields, *Grid.model_fields}
     assert settings == settings_of(module), f"`params` of {module} in its dvc.yaml: list the settings that it reads"
 
-    beside = {Path(path) for kind, path in events if kind == "read" and path.endswith((".html", ".js"))}
+    beside = {Path(path) for kind, path in noted if kind == "read" and path.endswith((".html", ".js"))}
     assert {path.relative_to(ROOT).parts[0] for path in beside} <= declared(module, "deps") & PACKAGES
     undeclared = ("params.yaml", "sweep/params.yaml", f"{resume.FOLDER}/")
-    files = {(kind, path) for kind, path in events if not Path(path).is_absolute() and not path.startswith(undeclared)}
+    files = {(kind, path) for kind, path in noted if not Path(path).is_absolute() and not path.startswith(undeclared)}
     reads = {path for kind, path in files if kind == "read"}
     assert {folder_of(path, files_read) for path in reads} == files_read, f"`deps` of {module}: list the files it reads"
     writes = {path for kind, path in files if kind == "write"}
