@@ -19,6 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", [".", "courses/é 1/mnist"])
 def test_a_committed_file_is_found_by_its_path_in_the_project(name, monkeypatch):
     shell("git init -q")
+    Path("of the repository").touch()
     Path(name).mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(name)
     Path("dvc.lock").write_bytes(b"schema\n")
@@ -26,16 +27,8 @@ def test_a_committed_file_is_found_by_its_path_in_the_project(name, monkeypatch)
     Path("dvc.lock").write_bytes(b"another\n")
     assert repository.committed("dvc.lock") == b"schema\n"
     assert repository.committed("sweep/dvc.lock") is None
+    assert repository.committed("of the repository") == (b"" if name == "." else None)
     assert repository.prefix() == ("" if name == "." else f"{name}/")
-
-
-def test_another_project_s_repository_around_this_one_has_nothing_of_it(monkeypatch):
-    Path("project").mkdir()
-    Path("dvc.lock").write_bytes(b"of the other\n")
-    shell("git init -q")
-    commit()
-    monkeypatch.chdir("project")
-    assert repository.committed("dvc.lock") is None
 
 
 def test_a_folder_without_git_is_told_how_to_become_a_repository():
