@@ -253,24 +253,20 @@ def test_ink_is_averaged_as_pillow_does(seed, sheet):
 
 
 @pytest.mark.parametrize(
-    ("strokes", "doubt"),
+    ("strokes", "says"),
     [
-        (ELEVEN, "50.0\u00a0% of the ink lies apart from the rest: draw one digit only"),
-        (TO_THE_EDGE, "the ink touches the edge: is it cut off?"),
-        (line("20,50 80,50"), "it is wider than digits are"),
+        ([], "Nothing is drawn yet."),
+        (DOT, "Too small to tell: draw one digit that fills the square."),
+        (ELEVEN, ", but 50.0\u00a0% of the ink lies apart from the rest: draw one digit only"),
+        (TO_THE_EDGE, ", but the ink touches the edge: is it cut off?"),
+        (line("20,50 80,50"), ", but it is wider than digits are"),
     ],
 )
-def test_what_is_doubtful_is_said(strokes, doubt, sheet):
-    assert f", but {doubt}" in draw(sheet, strokes)
+def test_what_is_doubtful_is_said_and_nothing_of_nothing(strokes, says, sheet):
+    assert draw(sheet, strokes).endswith(says)
+    assert (shown(sheet) == [0] * 10) == (", but" not in says)
     click(sheet, "clear")
-    assert doubt not in draw(sheet, line("45,20 55,80"))
-
-
-def test_nothing_is_said_of_an_empty_paper_or_a_dot(sheet):
-    assert said(sheet) == "Nothing is drawn yet."
-    assert shown(sheet) == [0] * 10
-    assert draw(sheet, DOT) == "Too small to tell: draw one digit that fills the square."
-    assert shown(sheet) == [0] * 10
+    assert says not in draw(sheet, line("45,20 55,80"))
 
 
 def test_bars_move_while_one_draws(sheet):
