@@ -28,7 +28,9 @@ def test_csv_has_unix_line_ends_and_reads_back_equal(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_bytes() == b"epoch,train_loss\n1,0.3333333333333333\n2,1e-17\n"
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_is_told_and_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output.write_text(tmp_path / "a", "old")
 
     def full(descriptor: int) -> None:
@@ -37,6 +39,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(PipelineError, match=r"can't write .*a: No space left on device"):
         output.write_text(tmp_path / "a", "new")
+    with pytest.raises(PipelineError, match=r"can't write .*a/b: (Not a directory|File exists)"):
+        output.write_text(tmp_path / "a/b", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
 
 
@@ -46,9 +50,3 @@ def test_two_processes_that_write_the_same_file_leave_one_whole(tmp_path: Path) 
         list(pool.map(output.write_bytes, [tmp_path / "a"] * 20, contents * 10))
     assert (tmp_path / "a").read_bytes() in contents
     assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_folder_that_can_t_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(PipelineError, match=r"can't write .*file/a: (Not a directory|File exists)"):
-        output.write_text(tmp_path / "file/a", "new")
