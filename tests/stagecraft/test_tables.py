@@ -7,10 +7,12 @@ import pandas
 import pytest
 
 
-def test_what_was_written_reads_back_equal(tmp_path: Path) -> None:
+def test_what_was_written_reads_back_equal_and_what_is_missing_is_named(tmp_path: Path) -> None:
     table = pandas.DataFrame({"epoch": [1, 2], "train_loss": [0.1 + 0.2, 1e-17], "note": ["a", "b"]})
     output.write_csv(tmp_path / "a.csv", table)
     pandas.testing.assert_frame_equal(tables.read(tmp_path / "a.csv", ["epoch", "train_loss"]), table, check_exact=True)
+    with pytest.raises(PipelineError, match=r"can't read .*b\.csv: No such file"):
+        tables.read(tmp_path / "b.csv", ["epoch"])
 
 
 @pytest.mark.parametrize(
@@ -31,8 +33,3 @@ def test_what_is_no_such_table_is_refused(content: bytes, found: str) -> None:
     expected = rf"a\.csv should have numbers in the columns epoch, train_loss, but: .*{found}.*; `make repair` \("
     with pytest.raises(PipelineError, match=expected):
         tables.parse(content, "a.csv", ["epoch", "train_loss"])
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match=r"can't read .*a\.csv: No such file"):
-        tables.read(tmp_path / "a.csv", ["epoch"])
