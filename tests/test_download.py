@@ -15,24 +15,15 @@ import torchvision
 FILES = digits.files()
 
 
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails if the files come from anywhere but data/raw."""
-
-    def leave(*_: object) -> None:
-        pytest.fail("left the folder")
-
-    monkeypatch.setattr(digits, "files", leave)
-    monkeypatch.setattr(mirrors, "fetch_any", leave)
-
-
 def found() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in data.FOLDER.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_what_the_folder_has_comes_from_nowhere_else(packed, offline, tmp_path, run_stages, monkeypatch):
+def test_what_the_folder_has_comes_from_nowhere_else(packed, tmp_path, run_stages, monkeypatch):
     monkeypatch.setitem(data.DATASETS, "mnist", data.DATASETS["digits"])
+    for module, name in ((digits, "files"), (mirrors, "fetch_any")):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("left the folder"))
     (tmp_path / data.FOLDER).mkdir(parents=True)
     with chdir(tmp_path):
         for name, content in FILES.items():
