@@ -98,6 +98,9 @@ def test_the_files_agree_with_each_other_and_with_numpy_in_double_precision(smal
     assert (table["actual"] == table["predicted"]).sum() == scores["correct"]
     wrong = pandas.read_csv("plots/classes.csv").eval("images * (1 - recall)").sum()
     assert wrong == pytest.approx(scores["total"] - scores["correct"])
+    described = json.loads(Path("metrics/model.json").read_text())
+    assert described["parameters"] == sum(described["layers"].values()) > 0
+    assert f"Total params: {described['parameters']:,}" in Path("models/summary.txt").read_text()
 
 
 def test_mistakes_are_shown_with_their_own_images_the_most_confident_first():
@@ -140,16 +143,16 @@ def test_the_loss_is_drawn_beside_the_two_tables_it_is_named_after():
 
 @pytest.mark.parametrize(
     ("units", "title"),
-    [(1, "the 1 hidden units"), (7, "the 7 hidden units"), (1_300, "the first 100 of 1,300 hidden units")],
+    [
+        (0, "No layer sees the pixels"),
+        (1, "Weights of the 1 hidden units"),
+        (7, "Weights of the 7 hidden units"),
+        (1_300, "Weights of the first 100 of 1,300 hidden units"),
+    ],
 )
 def test_the_weights_of_any_number_of_units_can_be_drawn(units, title):
-    assert evaluate.weights_figure(np.ones((units, 784))).get_suptitle() == f"Weights of {title}"
-
-
-def test_a_network_without_a_layer_of_pixels_has_an_empty_picture():
-    weights = evaluate.of_pixels(torch.nn.Sequential(torch.nn.Linear(28, 4), torch.nn.Linear(4, 10)))
-    assert weights.shape == (0, 784)
-    assert evaluate.weights_figure(weights).get_suptitle() == "No layer sees the pixels"
+    layer = torch.nn.Linear(784, units) if units else torch.nn.Linear(28, 4)
+    assert evaluate.weights_figure(evaluate.of_pixels(layer)).get_suptitle() == title
 
 
 @pytest.mark.parametrize(
