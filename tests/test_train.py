@@ -125,14 +125,11 @@ def test_training_that_diverges_stops_and_leaves_no_result(folder, run_stages, l
     assert not Path("models/checkpoint.safetensors").exists()
 
 
-def test_a_device_that_is_not_there_is_named(monkeypatch):
+def test_a_device_that_is_not_there_is_named_and_only_models_that_train_alone_share_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(PipelineError, match="device: cuda was asked for, but torch finds only cpu here"):
         train.available("cuda")
     assert train.available("cpu") == torch.device("cpu")
-
-
-def test_only_models_that_train_alone_share_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(train.workers, "local_rank", lambda: 3)
