@@ -34,10 +34,7 @@ def test_all_runs_without_what_windows_lacks_and_writes_the_same_bytes(swept: Pa
     for module in MODULES:
         run = [sys.executable, "-c", WITHOUT, module]
         subprocess.run(run, cwd=tmp_path, env=os.environ | {"MNIST_MIRROR": ""}, check=True, stdout=subprocess.DEVNULL)
-    written = {
-        path.relative_to(swept)
-        for name in ("data", "models", "metrics", "plots")
-        for path in (swept / name).rglob("*.*")
-    }
+    folders = [swept / name for name in ("data", "models", "metrics", "plots")]
+    written = {path.relative_to(swept) for folder in folders for path in folder.rglob("*.*")}
     assert len(written) > 20
     assert [str(path) for path in written if (tmp_path / path).read_bytes() != (swept / path).read_bytes()] == []

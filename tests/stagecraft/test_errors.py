@@ -5,6 +5,7 @@ from tests.project import STAGES
 
 import pytest
 
+IMPORTS = "from stages.lib.mirrors import PipelineError, UnreachableError\n"
 INTERRUPT = """
 import os, signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
@@ -30,19 +31,15 @@ def end_of(program: str) -> tuple[int, str]:
     return result.returncode, result.stderr
 
 
-def end_after_imports(statement: str) -> tuple[int, str]:
-    return end_of(f"from stages.lib.mirrors import PipelineError, UnreachableError\n{statement}")
-
-
 @pytest.mark.parametrize("name", ENDS)
 def test_what_is_no_mistake_of_the_project_s_is_one_message(name: str) -> None:
     statement, *end = ENDS[name]
-    assert end_after_imports(statement) == tuple(end)
+    assert end_of(IMPORTS + statement) == tuple(end)
 
 
 @pytest.mark.parametrize("statement", ["1 / 0", "import stages.lib.no_such_module"])
 def test_a_mistake_of_the_project_s_keeps_its_traceback(statement: str) -> None:
-    status, message = end_after_imports(statement)
+    status, message = end_of(IMPORTS + statement)
     assert status == 1
     assert message.startswith("Traceback")
 
