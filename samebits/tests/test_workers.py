@@ -11,7 +11,6 @@ from samebits.tests.shared import LOSSES, REFUSED, REFUSED_NATIVELY, SHARED
 
 HERE = Path(__file__).parent
 SMALL, LARGE = ("examples", "transformer", "convolutional", "reader"), ("resnet18", "vit")
-Cases = dict[str, object]
 pytestmark = pytest.mark.slow
 
 
@@ -29,7 +28,7 @@ def printed(script: str, *arguments: str, workers: int = 0) -> list[str]:
 @pytest.mark.parametrize(
     ("workers", "networks"), [(1, SMALL), (2, SMALL), (3, LARGE), (3, SMALL), (5, SMALL)]
 )  # of five images
-def test_workers_train_networks_as_one_does(workers: int, networks: tuple[str, ...]) -> None:
+def test_workers_train_networks_as_one_does(workers, networks):
     command = "networks.py", "1", "exact", *networks
     assert printed(*command, workers=workers) == printed(*command)
 
@@ -38,8 +37,6 @@ def test_workers_train_networks_as_one_does(workers: int, networks: tuple[str, .
 @pytest.mark.parametrize(
     ("way", "possible", "refused"), [("exact", SHARED, REFUSED), ("native", LOSSES, REFUSED_NATIVELY)]
 )
-def test_what_needs_the_images_of_all_gets_them_or_is_refused(
-    way: str, possible: Cases, refused: Cases, workers: int
-) -> None:
+def test_what_needs_the_images_of_all_gets_them_or_is_refused(way, possible, refused, workers):
     alone = printed("shared.py", way)[: len(possible)]
     assert printed("shared.py", way, workers=workers) == alone + [f"{name}: refused" for name in refused]
