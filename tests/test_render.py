@@ -66,16 +66,13 @@ def test_the_pictures_show_the_image_they_name(small: Path) -> None:
     assert np.abs(picture[np.ix_(rows, columns)].astype(int) - image).max() <= 1
 
 
-def test_each_image_of_the_row_has_its_own_class_as_title(small: Path, figures: dict[str, Figure]) -> None:
+def test_images_of_the_row_and_rows_of_the_grid_have_their_classes_as_titles(small, figures):
     with chdir(small):
         images, labels = data.load_train("digits")
     axes = figures["row.png"].axes
     assert [one.get_title() for one in axes] == [f"Class : {label}" for label in labels[:8]]
     for one, image in zip(axes, images, strict=False):
         np.testing.assert_allclose(one.images[0].get_array(), image / 255, rtol=1e-6)
-
-
-def test_the_rows_of_the_grid_are_named_from_0_down_to_9(figures: dict[str, Figure]) -> None:
     (axes,) = figures["grid.png"].axes
     assert [text.get_text() for text in axes.get_yticklabels()] == list("0123456789")
     assert list(axes.get_yticks()) == sorted(axes.get_yticks())
