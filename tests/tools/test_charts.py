@@ -30,12 +30,7 @@ def drawn_loss(table: pandas.DataFrame) -> str:
     return drawn("loss", rows.astype(str).to_dict("records"), x="epoch", y="loss", anchors_y_definitions=columns)
 
 
-def test_a_class_never_seen_or_predicted_keeps_its_row_and_column():
-    rows = [{"actual": actual, "predicted": "7", "rev": "workspace"} for actual in ("7", "7", "1")]
-    assert drawn("confusion", rows, x="predicted", y="actual").count('aria-roledescription="rect mark"') == 100
-
-
-def test_the_tint_of_a_cell_is_its_fraction_of_the_row_and_its_number_the_count():
+def test_the_tint_of_each_of_100_cells_is_its_fraction_of_the_row_and_its_number_the_count():
     pairs = [*8 * [("7", "7")], ("7", "1"), *2 * [("3", "1")]]
     rows = [{"actual": actual, "predicted": predicted, "rev": "workspace"} for actual, predicted in pairs]
     svg = drawn("confusion", rows, x="predicted", y="actual")
