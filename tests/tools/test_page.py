@@ -27,10 +27,6 @@ def look(browser: Browser, folder: Path, dark: bool = False) -> list[dict]:
     return views
 
 
-def name_of(plot: dict) -> str:
-    return next(iter(plot))
-
-
 @pytest.fixture(scope="module")
 def shown(digits: Path) -> Path:
     """A project in which set-up ran, and `dvc plots show`."""
@@ -65,7 +61,7 @@ def plots(digits: Path) -> dict:
 
 
 def test_every_chart_and_picture_is_drawn_once_at_both_widths_in_full_columns_and_pictures_enlarge(plots, views):
-    defined = [name_of(plot) for plot in GRAPH["plots"]]
+    defined = [next(iter(plot)) for plot in GRAPH["plots"]]
     assert [name for name, kind in plots.items() if kind[0]["type"] == "vega"] == defined
     charts, pictures = {name.replace(" ", "_") for name in defined}, plots.keys() - {*defined, "plots/loss.png"}
     for view in views:
