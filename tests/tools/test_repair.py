@@ -85,14 +85,10 @@ def test_a_lock_that_was_cut_short_is_replaced_and_kept(end, capfd):
     assert Path("dvc.lock").read_text() == whole
     assert Path("dvc.lock.damaged1").read_text() == text
     assert "it is now called dvc.lock.damaged1; the last commit's is in its place" in capfd.readouterr().err
-
-
-def test_a_lock_that_was_never_committed_is_only_put_aside():
     shell("git rm -q --cached dvc.lock && git commit -qm Forget")
-    Path("dvc.lock").write_text("schem")
+    Path("dvc.lock").write_text(text)
     repair.main()
-    assert not Path("dvc.lock").exists()
-    assert Path("dvc.lock.damaged1").exists()
+    assert not Path("dvc.lock").exists() and Path("dvc.lock.damaged2").exists()
 
 
 @pytest.mark.parametrize("edit", ["last newline", "conflict", "half resolved", "later"])
