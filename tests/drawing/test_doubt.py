@@ -31,13 +31,6 @@ def test_an_outline_is_the_root_of_each_share_of_the_edges(split):
     assert doubt.outlines(images).tolist() == [outline(image) for image in images]
 
 
-def test_distances_are_sums_of_squares():
-    random = np.random.default_rng(1)
-    a, b = random.integers(0, 256, (3, 196)), random.integers(0, 256, (5, 196))
-    expected = [[int(((x - y) ** 2).sum()) for y in b] for x in a]
-    assert doubt.distances(a.astype(np.uint8), b.astype(np.uint8)).tolist() == expected
-
-
 def test_centres_are_where_each_is_the_mean_of_what_is_nearest_to_it():
     random = np.random.default_rng(2)
     around = np.repeat(random.integers(50, 200, (doubt.TYPICAL, 196)), 5, axis=0)  # five of each kind, one kind first
