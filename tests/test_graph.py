@@ -43,13 +43,6 @@ def file_of(module: str) -> str:
     return f"{module.replace('.', '/')}.py"
 
 
-def settings_of(module: str) -> set[str]:
-    """The settings under `params`, of params.yaml or of the files that are named there."""
-    entries = MODULES[module]["params"]
-    lists = [[entry] if isinstance(entry, str) else next(iter(entry.values())) for entry in entries]
-    return {name for names in lists for name in names}
-
-
 events: list[tuple[str, str]] = []
 
 
@@ -110,16 +103,17 @@ def test_files_and_settings_used_are_declared(module, swept, tmp_path, run_stage
     events.clear()
     with chdir(tmp_path):
         run_stages(module)
-    noted = events.copy()
     if module.startswith("sweep."):
         read.discard("seed")  # each model has its own
     settings = read & {*params.Params.model_fields, *Grid.model_fields}
-    assert settings == settings_of(module), f"`params` of {module} in its dvc.yaml: list the settings that it reads"
+    entries = [{"": [entry]} if isinstance(entry, str) else entry for entry in MODULES[module]["params"]]
+    named = {name for entry in entries for names in entry.values() for name in names}
+    assert settings == named, f"`params` of {module} in its dvc.yaml: list the settings that it reads"
 
-    beside = {Path(path) for kind, path in noted if kind == "read" and path.endswith((".html", ".js"))}
+    beside = {Path(path) for kind, path in events if kind == "read" and path.endswith((".html", ".js"))}
     assert {path.relative_to(ROOT).parts[0] for path in beside} <= declared(module, "deps") & PACKAGES
     undeclared = ("params.yaml", "sweep/params.yaml", f"{resume.FOLDER}/")
-    files = {(kind, path) for kind, path in noted if not Path(path).is_absolute() and not path.startswith(undeclared)}
+    files = {(kind, path) for kind, path in events if not Path(path).is_absolute() and not path.startswith(undeclared)}
     reads = {path for kind, path in files if kind == "read"}
     assert {folder_of(path, files_read) for path in reads} == files_read, f"`deps` of {module}: list the files it reads"
     writes = {path for kind, path in files if kind == "write"}
