@@ -33,7 +33,6 @@ SIGNS = torch.tensor([[1, -1, 1, -1], [-1, -1, 1, 1], [1, 1, -1, 1], [1, -1, -1,
 ones = torch.ones_like
 CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "conv1d": (lambda x, w: f.conv1d(x, w, padding=1), (numbers(3, 4, 7), W[..., 0])),
-    "conv2d": (f.conv2d, (X, W, B)),
     "conv2d with stride, padding and dilation": (lambda x, w, b: f.conv2d(x, w, b, (2, 1), (1, 2), (2, 1)), (X, W, B)),
     "conv2d with groups": (lambda x, w: f.conv2d(x, w, groups=2), (X, numbers(6, 2, 3, 3))),
     "conv2d of channels": (lambda x, w: f.conv2d(x, w, padding="same", groups=4), (X, numbers(4, 1, 3, 3))),
@@ -41,7 +40,6 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "conv_transpose2d": (lambda x, w, b: f.conv_transpose2d(x, w, b, 2, 1, 1), (X, numbers(4, 5, 3, 2), B)),
     "conv_transpose2d with groups": (lambda x, w: f.conv_transpose2d(x, w, groups=2), (X, numbers(4, 3, 3, 2))),
     "max_pool1d": (lambda x: f.max_pool1d(x, 3, 2), (X[0],)),
-    "max_pool2d": (lambda x: f.max_pool2d(x, 2), (X,)),
     "max_pool2d and ReLU in place": (lambda x: f.max_pool2d(x, 2).relu_(), (X,)),
     "max_pool2d that overlaps": (lambda x: f.max_pool2d(x, 3, stride=1, padding=1), (X,)),
     "adaptive_max_pool2d": (lambda x: f.adaptive_max_pool2d(x, (3, 4)), (X,)),
@@ -145,7 +143,6 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "cat, stack and where": (lambda x, y: torch.where(MASK, torch.stack([x, y]).sum(0), torch.cat([x, y])[:5]), (M, P)),
     "lerp and addcmul": (lambda x, y: torch.lerp(x, y, 0.3) + torch.addcmul(x, x, y, value=0.5), (M, P)),
     "largest": (lambda x: x.max(1).values, (M,)),
-    "cross_entropy": (lambda x: f.cross_entropy(x, LABELS), (M,)),
     "weighted cross_entropy": (lambda x: f.cross_entropy(x, LABELS, V.abs().to(x)), (M,)),
     "smoothed cross_entropy": (lambda x: f.cross_entropy(x, LABELS, label_smoothing=0.2), (M,)),
     "smoothed weighted cross_entropy": (lambda x: f.cross_entropy(x, LABELS, V.abs().to(x), label_smoothing=0.2), (M,)),
