@@ -15,9 +15,7 @@ WITHOUT_DROPOUT = ["convolutional", "resnet18", "vit"]
 ARM64 = os.environ.get("ARM64_PYTHON", "")
 
 
-def trained(
-    names: list[str], capability: str = "", threads: int = 1, how: str = "exact", python: str = ""
-) -> list[str]:
+def trained(names: list[str], capability="", threads=1, how="exact", python="") -> list[str]:
     """A line for each network, with its losses and hash, from a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2])}
     if capability:
