@@ -41,9 +41,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "a.safetensors"
 
 
-def test_parameters_and_all_settings_come_back_once_saved_and_by_the_format_s_own_reader(
-    path: Path,
-) -> None:
+def test_parameters_and_all_settings_come_back_once_saved_and_by_the_format_s_own_reader(path: Path) -> None:
     saved, loaded, read = network(), network(), network()
     with pytest.raises(PipelineError, match=r"can't read .*a\.safetensors: No such file"):
         checkpoint.load(path, loaded, SETTINGS)
