@@ -5,6 +5,7 @@ as its Python functions pass them on, less what exact.py drops.
 """
 
 import math
+import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,13 +38,23 @@ def var(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False
     return (centered * centered).sum(dim, keepdim) / max(freedom, 0)
 
 
+def var_mean(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **kwargs: Any) -> Any:
+    return x.var(dim, unbiased, keepdim, **kwargs), x.mean(dim, keepdim)
+
+
 def root(x: Tensor) -> Tensor:
     """Square roots, without a gradient where they are 0."""
     return x.where(x != 0, 1).sqrt() * (x != 0)
 
 
-def var_mean(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **kwargs: Any) -> Any:
-    return x.var(dim, unbiased, keepdim, **kwargs), x.mean(dim, keepdim)
+def std_mean(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    variance, mean = var_mean(*args, **kwargs)
+    return root(variance), mean
+
+
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """The first of all, sorted, so that it is the same ones of equal numbers everywhere."""
+    return torch.return_types.topk(part.narrow(dim, 0, k) for part in x.sort(dim, descending=largest))  # type: ignore[arg-type]
 
 
 def norm(x: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False) -> Tensor:
@@ -57,7 +68,21 @@ def norm(x: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False) -> Tenso
     return root((x * x).sum(dim, keepdim))
 
 
+def linalg_norm(x: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Of vectors; of matrices the Frobenius norm."""
+    is_of_matrices = x.dim() == 2 if dim is None else not isinstance(dim, int) and len(dim) == 2
+    if is_of_matrices and ord not in (None, "fro"):
+        raise NotImplementedError(f"a matrix norm of order {ord}")
+    return norm(x, ord, dim, keepdim)
+
+
 # Normalization
+
+
+def normalize(x: Tensor, p: Any = 2, dim: Any = 1, eps: float = 1e-12) -> Tensor:
+    """What is all 0 has no gradient here: with PyTorch's, the result's over eps, all others would be lost beside it."""
+    length = norm(x, p, dim, True)
+    return x.where(length.detach() > 0, x.detach()) / length.clamp_min(eps)
 
 
 def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
@@ -131,11 +156,13 @@ def glu(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def softmax(x: Tensor, dim: Any = None) -> Tensor:
+    dim = dim if dim is not None else int(x.dim() not in (0, 1, 3))  # as PyTorch has it for older code
     exponentials = (x - x.detach().amax(dim, True)).exp()
     return exponentials / exponentials.sum(dim, True)
 
 
 def log_softmax(x: Tensor, dim: Any = None) -> Tensor:
+    dim = dim if dim is not None else int(x.dim() not in (0, 1, 3))
     shifted = x - x.detach().amax(dim, True)
     return shifted - shifted.exp().sum(dim, True).log()
 
@@ -222,16 +249,38 @@ def interpolate(
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Two after two, from the left: letters that both have are summed as soon as nothing else has them."""
     operands = operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands
-    given, arrow, result = equation.replace(" ", "").partition("->")
-    letters = given.split(",")
-    if "." in equation or len(letters) != len(operands) or any(len(set(part)) < len(part) for part in letters):
-        raise NotImplementedError("einsum with dots, or with a letter twice in one part,")
-    result = result if arrow else "".join(sorted(letter for letter in set(given) if given.count(letter) == 1))
-    result, x, own = result.replace(",", ""), operands[0], letters[0]
-    for i in range(1, len(operands)):
-        x, own = contracted(x, own, operands[i], letters[i], set("".join(letters[i + 1 :])) | set(result))
+    letters, result = spelled(equation.replace(" ", ""), [x.dim() for x in operands])
+    size: dict[str, int] = {}
+    for own, x in zip(letters, operands, strict=True):
+        size |= {letter: n for letter, n in zip(own, x.shape, strict=True) if n != 1 or letter not in size}
+    parts = [along_diagonals(x, own, size) for own, x in zip(letters, operands, strict=True)]
+    x, own = parts[0]
+    for i in range(1, len(parts)):
+        x, own = contracted(x, own, *parts[i], {*result, *(letter for _, later in parts[i + 1 :] for letter in later)})
     x, own = without(x, own, result)
     return x.permute([own.index(letter) for letter in result])
+
+
+def spelled(equation: str, dims: list[int]) -> tuple[list[str], str]:
+    """The letters of each operand, with so many dimensions, and of the result; capital ones in place of dots."""
+    given, arrow, result = equation.partition("->")
+    parts, free = given.split(","), [letter for letter in string.ascii_uppercase if letter not in equation]
+    hidden = [n - len(part.replace("...", "")) if "." in part else 0 for part, n in zip(parts, dims, strict=True)]
+    dots = free[: max(hidden)]
+    letters = [part.replace("...", "".join(dots[len(dots) - n :])) for part, n in zip(parts, hidden, strict=True)]
+    once = sorted(letter for letter in set(given) - set(",.") if given.count(letter) == 1)
+    return letters, result.replace("...", "".join(dots)) if arrow else "".join([*dots, *once])
+
+
+def along_diagonals(x: Tensor, own: str, size: dict[str, int]) -> tuple[Tensor, str]:
+    """With each letter once, and stretched to its size."""
+    for letter in set(own):
+        while own.count(letter) > 1:
+            first, second = own.index(letter), own.rindex(letter)
+            x = x.diagonal(0, first, second)
+            own = own[:first] + own[first + 1 : second] + own[second + 1 :] + letter
+    shape = [size[letter] for letter in own]
+    return x if list(x.shape) == shape else x.expand(shape), own
 
 
 def without(x: Tensor, own: str, kept: Any) -> tuple[Tensor, str]:
@@ -327,19 +376,32 @@ def multi_head_attention_forward(
 
 
 NAMES = (
-    "var var_mean norm batch_norm instance_norm group_norm layer_norm rms_norm gelu elu glu softmax log_softmax "
-    "logsumexp adaptive_avg_pool2d interpolate einsum dropout scaled_dot_product_attention multi_head_attention_forward"
+    "var var_mean std_mean norm topk normalize batch_norm instance_norm group_norm layer_norm rms_norm gelu elu glu "
+    "softmax log_softmax logsumexp adaptive_avg_pool2d interpolate einsum dropout scaled_dot_product_attention "
+    "multi_head_attention_forward"
 )
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NAMES.split()} | {
-    "vector_norm": norm,
+    "vector_norm": lambda x, ord=2, dim=None, keepdim=False: norm(x, ord, dim, keepdim),
+    "matrix_norm": lambda x, ord="fro", dim=(-2, -1), keepdim=False: linalg_norm(x, ord, dim, keepdim),
+    "outer ger": lambda x, y: x.unsqueeze(1) * y,
+    "trace": lambda x: x.diagonal().sum(),
+    "cdist": lambda x, y, p=2.0, *_, **__: norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1),
+    "baddbmm": lambda x, a, b, beta=1, alpha=1: x * beta + a @ b * alpha,
+    "bilinear": lambda x, y, weight, bias=None: scaled(torch.einsum("...i,kij,...j->...k", x, weight, y), None, bias),
+    "_weight_norm": lambda x, length, dim=0: (
+        x * (length / norm(x, 2, [d for d in range(x.dim()) if d != dim % x.dim()], True))
+    ),
     "mean": lambda x, dim=None, keepdim=False: x.sum(dim, keepdim) / count(x, dim),
     "std": lambda x, *args, **kwargs: root(x.var(*args, **kwargs)),
-    "normalize": lambda x, p=2, dim=1, eps=1e-12: x / norm(x, p, dim, True).clamp_min(eps),
     "cosine_similarity": lambda x, y, dim=1, eps=1e-8: (
         functional.normalize(x, 2, dim, eps) * functional.normalize(y, 2, dim, eps)
     ).sum(dim),
     "prelu": lambda x, w: torch.where(x > 0, x, x * (w if w.numel() == 1 else per_channel(x, w))),
     "silu": lambda x: x * x.sigmoid(),
+    "celu": lambda x, alpha=1.0: torch.where(x > 0, x, (x.clamp(max=0) / alpha).expm1() * alpha),
+    "softsign": lambda x: x / (x.abs() + 1),
+    "softmin": lambda x, dim=None: softmax(-x, dim),
+    "tanhshrink": lambda x: x - x.tanh(),
     "hardsigmoid": lambda x: (x + 3).clamp(0, 6) / 6,
     "hardswish": lambda x: x * (x + 3).clamp(0, 6) / 6,
     "selu": lambda x: elu(x, 1.6732632423543772) * 1.0507009873554805,
@@ -347,6 +409,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NA
     "mish": lambda x: x * functional.softplus(x).tanh(),
     "avg_pool1d": avg_pool(1),
     "avg_pool2d": avg_pool(2),
+    "avg_pool3d": avg_pool(3),
     "adaptive_avg_pool1d": lambda x, size: adaptive_avg_pool2d(x.unsqueeze(-2), (1, *one_each(size, 1))).squeeze(-2),
     "dropout1d dropout2d dropout3d feature_dropout": lambda x, p=0.5, training=True: dropout(x, p, training, True),
 }

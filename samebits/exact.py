@@ -7,6 +7,7 @@ runs in the mode itself; and all else is refused by name. A watch on what PyTorc
 
 import sys
 from contextlib import ExitStack
+from functools import partial
 from threading import local
 from typing import Any
 
@@ -15,6 +16,7 @@ from samebits import (
     composed,
     functions,
     grid,
+    initial,
     losses,
     optimizers,
     products,
@@ -53,42 +55,55 @@ def arange(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None,
     return torch.arange(first, last, each, **options).to(dtype or (torch.float32 if is_float else torch.int64))
 
 
+def stable(function: Call) -> Call:
+    """A sort that leaves equal numbers in their order, whose gradients would else be exchanged."""
+    return lambda x, dim=-1, descending=False, **_: function(x, dim=dim, descending=descending, stable=True)
+
+
 def by_name(functions: dict[str, Call]) -> dict[Call, Call]:
     """What computes each of PyTorch's functions of these names, of which several may stand in one."""
     return {function: compute for names, compute in functions.items() for function in named(names)}
 
 
+MAX_POOLS = "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d"
 PRIMITIVES: dict[str, Call] = {
     "sum": sums.sum_,
     "expand broadcast_to": sums.expand,
     "expand_as": lambda x, other: sums.expand(x, *other.shape),
     "embedding": sums.embedding,
-    "max_pool1d": sums.max_pool(functional.max_pool1d_with_indices, 1),
-    "max_pool2d": sums.max_pool(functional.max_pool2d_with_indices, 2),
-    "adaptive_max_pool2d": sums.max_pool(functional.adaptive_max_pool2d_with_indices, 2),
+    **{name: sums.max_pool(getattr(functional, f"{name}_with_indices"), int(name[-2])) for name in MAX_POOLS},
     "linear": products.linear,
-    "matmul mm bmm mv dot __matmul__": products.matmul,
+    "matmul mm bmm mv dot vdot __matmul__": products.matmul,
     "__rmatmul__": lambda b, a: products.matmul(a, b),
     "addmm": products.addmm,
     **{f"conv{n}d": products.convolution(n, transposed=False) for n in (1, 2, 3)},
-    **{f"conv_transpose{n}d": products.convolution(n, transposed=True) for n in (1, 2)},
+    **{f"conv_transpose{n}d": products.convolution(n, transposed=True) for n in (1, 2, 3)},
     **{name: functions.of_one_number(name) for name in functions.FORMULAS},
     "softplus": functions.softplus,
     "pow __pow__ float_power": functions.power,
+    "__rpow__": lambda exponent, x: functions.power(x, exponent),
     "square": lambda x: x * x,
     "reciprocal": lambda x: torch.ones_like(x) / x,
     "__rtruediv__ __rdiv__": lambda x, other: x.new_tensor(other) / x,
+    "sort": stable(torch.sort),
+    "argsort": stable(torch.argsort),
     "arange": arange,
     "bernoulli_": bernoulli_,
+    **{name: getattr(initial, name) for name in ("randn", "randn_like", "uniform_", "normal_", "kaiming_uniform_")},
     "sqrt_": lambda x: x.copy_(functions.of_one_number("sqrt")(x)),
-    **{name: optimizers.METHODS[name] for name in ("addcmul", "addcmul_", "addcdiv", "addcdiv_", "lerp", "lerp_")},
 }
 COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function in tables.PICKED}
 COMPUTED[functional.unfold] = sums.unfold
-COMPOSED = by_name(composed.FUNCTIONS | losses.FUNCTIONS | recurrent.FUNCTIONS)
+COMPUTED |= {
+    getattr(functional, f"{name}_with_indices"): partial(COMPUTED[getattr(functional, name)], return_indices=True)
+    for name in MAX_POOLS
+}
+del COMPUTED[torch.embedding]  # its arguments are in another order than those of torch.nn.functional
+COMPOSED = by_name(composed.FUNCTIONS | losses.FUNCTIONS | recurrent.FUNCTIONS | optimizers.ADDING)
+COMPOSED[torch.linalg.norm] = composed.linalg_norm
 for name in ("batch_norm", "instance_norm", *losses.FUNCTIONS):
     for other in named(name) - {getattr(functional, name)}:
-        del COMPOSED[other]  # its arguments are in another order than those of torch.nn.functional
+        del COMPOSED[other]  # as that one
 PLAIN = tables.PLAIN - COMPUTED.keys() - COMPOSED.keys()
 DECIDES = named("sum") | COMPOSED.keys()  # they say themselves what is of images
 
@@ -104,6 +119,13 @@ class Exact(TorchFunctionMode):
         if func in PLAIN:
             result = func(*args, **kwargs) if kwargs else func(*args)
         else:
+            if torch._C._functorch.peek_interpreter_stack() is not None:
+                raise refusal(name_of(func), "torch.func looks into PyTorch's own functions")
+            if kwargs and "out" in kwargs:
+                kwargs = dict(kwargs)
+                if (out := kwargs.pop("out")) is not None:
+                    with self:
+                        return into(out, func, args, kwargs)
             if not kwargs or RENAMED.isdisjoint(kwargs):
                 kwargs = kwargs or {}
             else:
@@ -139,8 +161,12 @@ class Exact(TorchFunctionMode):
             return func(*args, **kwargs)
         values = [*args, *kwargs.values()]
         tensors = [value for value in values if isinstance(value, Tensor)]
+        if func in tables.LARGEST and len(tensors) > 1:
+            func = tables.LARGEST[func]
         if func in tables.ELEMENTWISE or func in tables.DIVIDE:
             return elementwise(func, args, kwargs, tensors)
+        if func in tables.PUTS:
+            return put(func, args, kwargs)
         if getattr(func, "__name__", "").startswith("_foreach_"):
             with self:  # each tensor on its own
                 return each_of(getattr(Tensor, func.__name__.removeprefix("_foreach_")), *args, **kwargs)
@@ -151,15 +177,13 @@ class Exact(TorchFunctionMode):
                 raise refusal(name_of(func), "its gradient is a sum")
             if any(isinstance(value, str) for value in values):  # scatter's reduce
                 raise refusal(name_of(func), "it adds or multiplies in any order")
-            if func is Tensor.__setitem__ and sums.puts_twice(*args):
-                raise refusal(name_of(func), "it puts several numbers in one place")
         elif func in tables.OF_INTEGERS:
             if any(functions.is_float(value) for value in values):
                 raise refusal(name_of(func), "a sum or product of floats depends on its order")
         elif func in tables.DRAWS:
-            reason = "it rounds as the machine does; draw with samebits.normal or samebits.uniform"
+            reason = "it rounds as the machine does; draw by normal_ or uniform_"
             raise refusal(name_of(func), reason)
-        elif func not in tables.RANDOM:
+        elif func not in tables.RANDOM and func not in tables.LARGEST:
             raise refusal(name_of(func), "it is not among the functions known to have one right answer")
         result = func(*args, **kwargs)
         if func in tables.RANDOM and workers.are_sizes_of_images(result.shape):
@@ -187,10 +211,15 @@ class Exact(TorchFunctionMode):
         workers.of_images(result, images)
 
 
+def into(out: Any, func: Call, args: Any, kwargs: Any) -> Any:
+    """The result, in a tensor that was there before."""
+    if isinstance(out, tuple):
+        raise refusal(name_of(func), "several tensors as out are not covered")
+    return out.copy_(func(*args, **kwargs))
+
+
 def by_position(func: Call, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Arguments as the functions here take them: tensors by position, and NumPy's names as PyTorch's own."""
-    if kwargs.pop("out", None) is not None:
-        raise refusal(name_of(func), "out is not covered")
     named = {DIMENSIONS.get(name, name): value for name, value in kwargs.items()}
     first, others = ([named.pop(name) for name in names if name in named] for names in (["input"], OTHERS))
     return (*first, *args, *others), named
@@ -198,7 +227,7 @@ def by_position(func: Call, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dic
 
 OTHERS = ["mat1", "other", "mat2", "vec", "tensor"]  # what PyTorch calls the second and third of them
 DIMENSIONS = {"axis": "dim", "keepdims": "keepdim"}
-RENAMED = {"out", "input", *OTHERS, *DIMENSIONS}
+RENAMED = {"input", *OTHERS, *DIMENSIONS}
 
 
 def joined(func: Call, args: Any, kwargs: Any, images: int) -> int:
@@ -225,8 +254,8 @@ def elementwise(func: Call, args: Any, kwargs: Any, tensors: list[Tensor]) -> An
     if kwargs or len(args) > 2:
         if func in tables.ADD and (alpha := kwargs.pop("alpha", 1)) != 1:
             args = (args[0], args[1] * alpha)
-        if kwargs.get("rounding_mode") or (func in tables.ADD and len(args) > 2):
-            raise refusal(name_of(func), "with rounding_mode or a third argument it is more than one operation")
+        if kwargs.get("rounding_mode") or kwargs.get("alpha", 1) != 1 or (func in tables.ADD and len(args) > 2):
+            raise refusal(name_of(func), "with rounding_mode, alpha or a third argument it is more than one operation")
     if func in tables.DIVIDE and isinstance(args[1], int) and args[1] in getattr(args[0], "own_terms", ()):
         raise refusal(name_of(func), f"a sum over the images of all workers, by this one's {args[1]}; take mean()")
     if func in tables.DIVIDE and tensors[0].device.type != "cpu":
@@ -235,7 +264,27 @@ def elementwise(func: Call, args: Any, kwargs: Any, tensors: list[Tensor]) -> An
         images = [workers.is_of_images(x) for x in tensors]
         shape = torch.broadcast_shapes(*(x.shape for x in tensors))
         if any(images) or any(x.shape != shape for x in tensors):
-            args = [sums.broadcast(x, shape, any(images)) if isinstance(x, Tensor) else x for x in args]
+            args, kwargs = each_tensor(lambda x: sums.broadcast(x, shape, any(images)), args, kwargs)
+    return func(*args, **kwargs)
+
+
+def each_tensor(change: Call, args: Any, kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments, with what `change` makes of those that are tensors."""
+    found = [change(value) if isinstance(value, Tensor) else value for value in (*args, *kwargs.values())]
+    return found[: len(args)], dict(zip(kwargs, found[len(args) :], strict=True))
+
+
+def put(func: Call, args: Any, kwargs: Any) -> Any:
+    """Numbers in places, each in one; the gradient of what is stretched to several is a sum."""
+    values = [*args, *kwargs.values()]
+    x, value = values[0], values[-1]
+    if func is Tensor.__setitem__ and sums.puts_twice(*args):
+        raise refusal(name_of(func), "it puts several numbers in one place")
+    if isinstance(value, Tensor) and needs_gradient(value):
+        if func is Tensor.__setitem__:
+            args = (x, args[1], sums.broadcast(value, x.detach()[args[1]].shape, workers.is_of_images(x)))
+        elif value.shape != x.shape or workers.is_of_images(x) != workers.is_of_images(value):
+            raise refusal(name_of(func), "the gradient of what it puts in several places is a sum; expand it before")
     return func(*args, **kwargs)
 
 

@@ -120,9 +120,25 @@ FORMULAS = {
 }
 
 
-def apply(name: str, x: Tensor) -> Tensor:
-    """The float32 nearest to a function of FORMULAS of each number of float32 `x`, of any shape."""
-    formula = FORMULAS[name]
+def raised(base: float) -> Formula:
+    """base**x."""
+    return Formula(
+        lambda x: torch.pow(base, x), lambda x: Decimal(base) ** x, lambda g, x, y: y * nearest_log(base) * g
+    )
+
+
+def power_of(exponent: float) -> Formula:
+    """x**exponent."""
+    return Formula(
+        lambda x: torch.pow(x, exponent),
+        lambda x: x ** Decimal(exponent),
+        lambda g, x, y: apply(power_of(exponent - 1), x).mul_(exponent).mul_(g),
+    )
+
+
+def apply(function: str | Formula, x: Tensor) -> Tensor:
+    """The float32 nearest to a function, one of FORMULAS or another, of each number of float32 `x`, of any shape."""
+    formula = FORMULAS[function] if isinstance(function, str) else function
     return nearest(formula.library(x.double()), lambda index: formula.true_value(Decimal(x[index].item())))
 
 
@@ -130,17 +146,17 @@ class OfOneNumber(torch.autograd.Function):
     """As `apply`, with the gradient that the formula names."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, formula: Formula) -> Tensor:
         """The values."""
-        y = apply(name, x)
-        ctx.name = name
+        y = apply(formula, x)
+        ctx.formula = formula
         ctx.save_for_backward(x, y)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
         """By the formula."""
-        return FORMULAS[ctx.name].gradient(gradient, *ctx.saved_tensors), None
+        return ctx.formula.gradient(gradient, *ctx.saved_tensors), None
 
 
 # With PyTorch's signatures
@@ -151,7 +167,7 @@ def of_one_number(name: str) -> Callable[..., Tensor]:
 
     def compute(x: Tensor, *inplace: Any, **_: Any) -> Tensor:
         check_float32(name, x)
-        return OfOneNumber.apply(x, name)
+        return OfOneNumber.apply(x, FORMULAS[name])
 
     return compute
 
@@ -163,13 +179,21 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 
 def power(x: Any, exponent: Any) -> Any:
-    """Whole powers by multiplications, halves by the square root."""
+    """Whole powers by multiplications, others as functions of one number."""
     if not is_float(x) and not is_float(exponent):
         return torch.pow(x, exponent)
-    half = abs(exponent) % 1 if isinstance(exponent, int | float) else math.nan
-    if not isinstance(x, Tensor) or not is_float(x) or half not in (0, 0.5) or abs(exponent) > 64:
-        raise refusal("pow", "only powers of a tensor that are whole, or a half more, have one right answer")
-    result = of_one_number("sqrt")(x) if half else None
+    if isinstance(exponent, Tensor):
+        if isinstance(x, Tensor):
+            raise refusal("pow", "of two tensors it is not a function of one number; exp(y * log(x)) is covered")
+        exponent = exponent.to(torch.float32)
+        check_float32("pow", exponent)
+        return OfOneNumber.apply(exponent, raised(float(x)))
+    if not is_float(x):
+        x = x.to(torch.float32)
+    if exponent % 1 or abs(exponent) > 64:
+        check_float32("pow", x)
+        return OfOneNumber.apply(x, power_of(float(exponent)))
+    result = None
     for _ in range(int(abs(exponent))):
         result = x if result is None else result * x
     result = torch.ones_like(x) if result is None else result
@@ -192,6 +216,13 @@ def nearest_power(base: float, exponent: float) -> float:
         return base**exponent
     with localcontext(prec=DIGITS):
         return float(Decimal(base) ** Decimal(exponent))
+
+
+@lru_cache(maxsize=1_000)
+def nearest_log(x: float) -> float:
+    """The float nearest to ln(x)."""
+    with localcontext(prec=DIGITS):
+        return float(Decimal(x).ln()) if x > 0 else math.nan
 
 
 @lru_cache(maxsize=1_000)

@@ -10,7 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 import torch
+from samebits import workers
+from samebits.errors import refusal
 from samebits.functions import nearest
+from samebits.native import OF_ALL
 from torch import Tensor, nn
 
 Shape = torch.Size | tuple[int, ...]
@@ -45,6 +48,49 @@ def _normal(count: int, generator: torch.Generator) -> Tensor:
 def polar(u: float, s: float) -> Decimal:
     """u * sqrt(-2 * ln(s) / s)."""
     return Decimal(u) * (-2 * Decimal(s).ln() / Decimal(s)).sqrt()
+
+
+# In place of PyTorch's own, for what is drawn in the exact mode
+
+
+def filled(x: Tensor, drawn: Tensor) -> Tensor:
+    """`x` with numbers that were drawn on the CPU."""
+    if workers.are_sizes_of_images(x.shape):
+        raise refusal("a draw", OF_ALL)
+    with torch.no_grad():
+        return x.copy_(drawn)
+
+
+def uniform_(x: Tensor, a: float = 0.0, b: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    """Fill `x` with numbers evenly between a and b."""
+    return filled(x, torch.rand(x.shape, generator=generator) * (b - a) + a)
+
+
+def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    """Fill `x` with normally distributed numbers."""
+    return filled(x, normal(x.shape, std, generator or torch.default_generator) + mean)
+
+
+def kaiming_uniform_(
+    tensor: Tensor, a: float = 0.0, mode: Any = "fan_in", nonlinearity: Any = "leaky_relu",
+    generator: torch.Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """Fill it evenly, as He et al. (2015)."""
+    deviation = nn.init.calculate_gain(nonlinearity, a) / math.sqrt(nn.init._calculate_correct_fan(tensor, mode))
+    return uniform_(tensor, -math.sqrt(3) * deviation, math.sqrt(3) * deviation, generator)
+
+
+def randn(*size: Any, generator: torch.Generator | None = None, **options: Any) -> Tensor:
+    """Normally distributed numbers around 0, with deviation 1."""
+    return normal_(torch.empty(*size, **options), generator=generator)
+
+
+def randn_like(x: Tensor, **options: Any) -> Tensor:
+    """In the shape of `x`."""
+    return normal_(torch.empty_like(x, **options))
+
+
+# Layer by layer
 
 
 def of_fan_in(layer: Any, draw: torch.Generator) -> None:

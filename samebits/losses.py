@@ -24,6 +24,8 @@ def nll_loss(
     label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Of logarithms (n, classes, ...) of probabilities; with smoothing also of the classes that are not the label."""
+    if logs.dim() == 1:
+        logs, labels = logs.unsqueeze(0), labels.unsqueeze(0)
     kept = labels != ignore_index
     labels = labels.where(kept, 0).long()
     weights = kept.float() if weight is None else weight[labels] * kept

@@ -120,8 +120,10 @@ def truediv(x: Tensor, other: Any) -> Tensor:
     return ORIGINALS["div"](x, divisor(other, x))
 
 
+ADDING = {name: adding(name) for term in TERMS for name in (term, f"{term}_") if term != "add"}
 METHODS: dict[str, Call] = {
-    **{name: adding(name) for term in TERMS for name in (term, f"{term}_")},
+    **{name: adding(name) for name in ("add", "add_")},
+    **ADDING,
     "sqrt": sqrt,
     "sqrt_": lambda x: x.copy_(sqrt(x)),
     "item": item,

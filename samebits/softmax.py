@@ -78,7 +78,7 @@ class CrossEntropy(torch.autograd.Function):
 
 
 def cross_entropy(logits: torch.Tensor, target: torch.Tensor, **options: Any) -> torch.Tensor | None:
-    """The mean over all images of labels, which is rounded once; None if it is another."""
+    """The mean over all images of labels, which is rounded once; None if it is another, or of more than LOSS_MOST."""
     plain = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}
     if any(value not in (None, plain.get(name)) for name, value in options.items()):
         return None
@@ -87,4 +87,8 @@ def cross_entropy(logits: torch.Tensor, target: torch.Tensor, **options: Any) ->
     if target.numel() and target.amin().item() < 0:  # some are ignored
         return None
     check_float32("cross_entropy", logits)
-    return CrossEntropy.apply(logits, target, workers.is_of_images(logits))
+    loss = CrossEntropy.apply(logits, target.long(), workers.is_of_images(logits))
+    if loss.item() == math.inf:
+        largest = logits.abs().max().item() if logits.numel() else 0.0
+        return loss if math.isinf(workers.largest(largest)) else None
+    return loss

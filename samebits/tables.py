@@ -24,14 +24,15 @@ def named(names: str) -> set[Call]:
 MOVE = (
     "view view_as reshape reshape_as flatten unflatten squeeze unsqueeze t transpose permute movedim moveaxis "
     "swapaxes swapdims chunk split split_with_sizes unbind tensor_split narrow select contiguous clone detach detach_ "
-    "flip roll requires_grad_ retain_grad copy_ cat concat stack hstack vstack zero_ fill_ zeros_like ones_like "
-    "full_like empty_like new_zeros new_ones new_full new_tensor new_empty zeros ones full empty eye tensor as_tensor "
-    "scalar_tensor from_numpy asarray to type type_as float double int long bool cpu cuda tolist item numpy numel "
-    "nelement size dim ndimension stride is_floating_point is_complex is_contiguous is_tensor is_same_size data_ptr "
-    "element_size storage_offset untyped_storage register_hook masked_fill masked_fill_ where max min argmax argmin "
-    "tril triu diagonal masked_select rot90 resolve_conj resolve_neg is_inference is_signed pin_memory "
-    "register_post_accumulate_grad_hook get_device manual_seed meshgrid block_diag pixel_shuffle pixel_unshuffle "
-    "_parse_to _has_compatible_shallow_copy_type "
+    "flip fliplr flipud roll requires_grad_ retain_grad cat concat concatenate stack hstack vstack dstack "
+    "column_stack zero_ zeros_like ones_like hsplit vsplit dsplit ravel diag diag_embed diagflat byte char short half "
+    "bfloat16 full_like empty_like new_zeros new_ones new_full new_tensor new_empty new zeros ones full empty eye "
+    "tensor as_tensor scalar_tensor from_numpy asarray to type type_as float double int long bool cpu cuda tolist "
+    "item numpy numel nelement size dim ndimension stride is_floating_point is_complex is_contiguous is_tensor "
+    "is_same_size data_ptr element_size storage_offset untyped_storage storage _typed_storage resize_ set_ is_shared "
+    "share_memory_ register_hook where argmax argmin amax amin aminmax tril triu diagonal masked_select rot90 "
+    "resolve_conj resolve_neg is_inference is_signed pin_memory register_post_accumulate_grad_hook get_device "
+    "manual_seed block_diag pixel_shuffle pixel_unshuffle triu_ tril_ _parse_to _has_compatible_shallow_copy_type "
     "channel_shuffle squeeze_ unsqueeze_ triu_indices tril_indices _assert __array__ __len__ __repr__ __format__ "
     "constant_ zeros_ ones_ __bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
 )
@@ -39,17 +40,20 @@ MOVE = (
 COMPARE = (
     "eq ne lt le gt ge equal isfinite isnan isinf any all logical_and logical_or logical_not logical_xor __eq__ "
     "__ne__ __lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ nonzero one_hot bitwise_and bitwise_or "
-    "bitwise_not isin bucketize searchsorted signbit allclose isclose is_nonzero argsort"
+    "bitwise_not isin bucketize searchsorted signbit allclose isclose is_nonzero result_type can_cast promote_types"
 )
 # One IEEE 754 operation for each element, in the backward pass, too.
 EACH = (
-    "mul mul_ multiply neg neg_ negative abs abs_ absolute rsub maximum minimum clamp clamp_ clamp_min clamp_max "
-    "clamp_min_ clamp_max_ add add_ sub sub_ subtract relu relu_ relu6 hardtanh hardtanh_ leaky_relu leaky_relu_ "
-    "threshold where sign floor ceil round trunc fmod softshrink hardshrink __radd__ __sub__ __rsub__ __mul__ "
-    "__rmul__ __imul__ __neg__ __abs__ __add__ __iadd__ __isub__ nan_to_num copysign"
+    "mul mul_ multiply neg neg_ negative abs abs_ absolute rsub maximum minimum clamp clamp_ clip clip_ clamp_min "
+    "clamp_max clamp_min_ clamp_max_ add add_ sub sub_ subtract relu relu_ relu6 hardtanh hardtanh_ leaky_relu "
+    "leaky_relu_ threshold where sign floor floor_ ceil ceil_ round round_ trunc trunc_ fmod softshrink hardshrink "
+    "__radd__ __sub__ __rsub__ __mul__ __rmul__ __imul__ __neg__ __abs__ __add__ __iadd__ __isub__ nan_to_num "
+    "copysign"
 )
 # Right as they are, but their gradients would be sums.
-LACK = "amax amin aminmax sort topk unique scatter_ scatter index_fill_ frexp cummax __setitem__"
+LACK = "unique scatter_ scatter index_fill_ frexp cummax meshgrid"
+# They put numbers in places, one of which may be stretched to several.
+PUT = "copy_ fill_ masked_fill masked_fill_ __setitem__"
 # What becomes of each element is where it is put, perhaps several times: the gradient is a sum over the places.
 PICK = "index_select gather take take_along_dim repeat repeat_interleave tile unfold pad __getitem__"
 # By the names of PyTorch's own table of operations, which the watch sees, without the _ of those in place.
@@ -61,23 +65,22 @@ EXECUTED = (
     "max_pool3d_with_indices adaptive_max_pool2d masked_scatter value_selecting_reduction_backward index_put "
     "softshrink_backward hardshrink_backward reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d "
     "broadcast_tensors replication_pad3d set_data _has_same_storage_numel unsqueeze_copy bincount cummin is_pinned "
-    "record_stream split_copy native_channel_shuffle"
+    "record_stream split_copy native_channel_shuffle max min sort argsort"
 )
-RIGHT = {name.removesuffix("_") for name in f"{MOVE} {COMPARE} {EACH} {LACK} {PICK} {EXECUTED}".split()}
+RIGHT = {name.removesuffix("_") for name in f"{MOVE} {COMPARE} {EACH} {LACK} {PUT} {PICK} {EXECUTED}".split()}
 
 ELEMENTWISE, ADD = named(EACH), named("add add_ sub sub_ subtract")
 DIVIDE = named("div div_ divide true_divide __truediv__ __itruediv__")
-WITHOUT_GRADIENT, PICKED = named(LACK), named(PICK)
+WITHOUT_GRADIENT, PICKED, PUTS = named(LACK), named(PICK), named(PUT)
+# Of one tensor a search; of two an operation for each element.
+LARGEST = dict.fromkeys(named("max"), torch.maximum) | dict.fromkeys(named("min"), torch.minimum)
 RANDOM = named("rand rand_like randint randint_like randperm random_")
-DRAWS = named(
-    "randn randn_like normal normal_ uniform_ exponential_ trunc_normal_ kaiming_uniform_ kaiming_normal_ "
-    "xavier_uniform_ xavier_normal_ orthogonal_"
-)
+DRAWS = named("normal exponential_ log_normal_ geometric_ cauchy_ trunc_normal_ erfinv_ orthogonal_ multinomial")
 OF_INTEGERS = named(
     "cumsum prod bincount count_nonzero __floordiv__ __mod__ floor_divide remainder __rfloordiv__ __lshift__ __rshift__"
 )
 BACKWARD = {torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad}
-PLAIN = (named(MOVE) | named(COMPARE) | {torch._C._set_grad_enabled}) - ELEMENTWISE
+PLAIN = (named(MOVE) | named(COMPARE) | {torch.device, torch._C._set_grad_enabled}) - ELEMENTWISE
 PLAIN |= {
     getattr(attribute, access)
     for _, attribute in inspect.getmembers(torch.Tensor, inspect.isdatadescriptor)

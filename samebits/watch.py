@@ -5,9 +5,9 @@ ever more seldom; without steps, as in an evaluation, at the first operations.
 """
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from samebits.errors import HERE, TORCH, NotExactError
@@ -30,7 +30,7 @@ class Watch(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps, self.seen, self.active = Counter[int](), 0, False
+        self.steps, self.seen, self.active = WeakKeyDictionary[Any, int](), 0, False
 
     def __enter__(self) -> "Watch":
         self.active, self.seen = True, 0
@@ -44,7 +44,7 @@ class Watch(TorchDispatchMode):
 
     def next(self, optimizer: Any) -> None:
         """After a step of an optimizer: look at what follows if 1, 4, 16, 64, ... steps of any have been done."""
-        self.steps[id(optimizer)] += 1
+        self.steps[optimizer] = self.steps.get(optimizer, 0) + 1
         if any(done & (done - 1) == 0 and done.bit_length() % 2 == 1 for done in self.steps.values()):
             if not self.active:
                 self.__enter__()

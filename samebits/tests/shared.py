@@ -20,6 +20,13 @@ def gradient_of(loss: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     return weights.grad
 
 
+def put(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    y = x * 1
+    y[:, 1] = weights[0, 0]
+    y[:, 2:4] = weights[1, 2:4]
+    return y
+
+
 WEIGHTS = torch.arange(1.0, 7) ** 2  # of classes
 # A worker that has only some of the images can do these as if it had all ...
 SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -35,6 +42,9 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "rows of weights": lambda x: (table()[x.argmax(1)] * x).mean(0),
     "gradient of rows of weights": lambda x: gradient_of(lambda weights: weights[x.argmax(1)] * x),
     "gradient of elements of weights": lambda x: gradient_of(lambda weights: weights[0].gather(0, x.argmax(1))),
+    "gradient of weights that are put in places": lambda x: gradient_of(lambda weights: put(x, weights)),
+    "gradient of weights that are the largest": lambda x: gradient_of(lambda weights: torch.max(x * 9, weights[0])),
+    "sorted features": lambda x: x.sort(1)[0].mean(0) + x.topk(2, 1).values.mean(),
     "side by side": lambda x: torch.cat([x, x * 2], 1).mean(0),
     "one after the other": lambda x: torch.cat([x, x * 2]).mean(0),
     "products by letters": lambda x: torch.einsum("bi,ij->b", x, table()).mean(),
@@ -63,6 +73,7 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     )[0],
     "each feature with each": lambda x: x.t() @ x,
     "drawn for its own": lambda x: x + torch.rand(x.shape),
+    "noise for its own": lambda x: x + torch.randn(x.shape),
 }
 # With PyTorch's own arithmetic: losses whose gradients are those of all images up to rounding ...
 LOSSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

@@ -1,5 +1,6 @@
 """Ways past the exact mode, each tried: the result is exact, or refused by name, or a limit that the README names."""
 
+import gc
 import math
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from samebits import watch
 from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, TensorDataset
 
 X = torch.rand(6, 5, generator=torch.Generator().manual_seed(1)) - 0.5
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -117,10 +119,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "bicubic interpolation": lambda: trained(loss=lambda made: upsampled(made(X)).sum()),
     "cumsum": lambda: trained(loss=lambda made: made(X).cumsum(0).sum()),
     "product of all": lambda: trained(loss=lambda made: made(X).prod()),
-    "initial weights of its own": lambda: trained(loss=lambda made: nn.LSTM(5, 3)(X)[0].sum()),
-    "normal noise": lambda: trained(loss=lambda made: loss_of(made, X + torch.randn(6, 5))),
-    "weights drawn anew": lambda: trained(prepare=lambda made: nn.init.normal_(made[0].weight)),
-    "weights drawn evenly": lambda: trained(prepare=lambda made: nn.init.uniform_(made[0].weight, -0.3, 0.3)),
+    "noise of another distribution": lambda: trained(loss=lambda made: loss_of(made, X.clone().exponential_())),
     "gradients of gradients": lambda: trained(
         loss=lambda made: torch.autograd.grad(loss_of(made), made[0].weight, create_graph=True)[0].sum()
     ),
@@ -136,7 +135,15 @@ REFUSED: dict[str, Callable[[], object]] = {
     "numbers that are added to places": lambda: trained(prepare=hooked(lambda g: g.scatter(0, ROWS, g, reduce="add"))),
     "the same in the backward pass": lambda: trained(prepare=hooked(accumulated)),
     "the third of three optimizers": lambda: third(through_own_function),
-    "a result for another tensor": lambda: trained(loss=lambda made: torch.exp(made(X), out=torch.empty(6, 3)).sum()),
+    "a weight in several places": lambda: trained(loss=lambda made: X.masked_fill(X > 0, made[0].weight[0, 0]).sum()),
+    "a weight in all places": lambda: trained(loss=lambda made: torch.zeros(6, 5).fill_(made[0].weight[0, 0]).sum()),
+    "weights in each row": lambda: trained(loss=lambda made: torch.zeros(6, 5).copy_(made[0].weight[0]).sum()),
+    "a mesh of weights": lambda: trained(loss=lambda made: torch.meshgrid(*made[0].weight[:2], indexing="ij")[0].sum()),
+    "a difference of a multiple": lambda: trained(loss=lambda made: torch.rsub(made(X), made(X), alpha=3).sum()),
+    "a transform of functions": lambda: trained(loss=lambda made: torch.func.vmap(lambda x: x.sum())(made(X)).sum()),
+    "results for two tensors": lambda: trained(
+        loss=lambda made: torch.max(made(X), 1, out=(torch.empty(6), LABELS.clone()))[0].sum()
+    ),
     "an update that is called past the mode": lambda: trained(unseen),
     "another norm": lambda: trained(loss=lambda made: made[0].weight.norm(p=3)),
 }  # fmt: skip
@@ -181,12 +188,21 @@ EXACT: dict[str, Callable[[], list[torch.Tensor]]] = {
     ),
     "another optimizer": lambda: trained(make=lambda w: torch.optim.Adadelta(w, lr=1.0)),
     "autocast": lambda: trained(loss=autocast),
+    "a result for another tensor": lambda: trained(loss=lambda made: torch.exp(made(X), out=torch.empty(6, 3)).mean()),
+    "a device": lambda: trained(loss=lambda made: loss_of(made).to(torch.device("cpu"))),
+    "a loader": lambda: trained(loss=loaded),
 }  # fmt: skip
 
 
 def autocast(made: nn.Module) -> torch.Tensor:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         return loss_of(made)
+
+
+def loaded(made: nn.Module) -> torch.Tensor:
+    """By a process of its own."""
+    ((images, labels),) = DataLoader(TensorDataset(X, LABELS), batch_size=6, num_workers=1)
+    return functional.cross_entropy(made(images), labels)
 
 
 @pytest.mark.parametrize("way", EXACT)
@@ -199,6 +215,18 @@ def test_what_passes_is_computed_in_any_order(way: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(loss_of, "__defaults__", (X,))
     for one, other in zip(EXACT[way](), expected, strict=True):
         assert torch.equal(one, other)
+
+
+def test_no_optimizer_is_taken_for_one_that_is_gone() -> None:
+    """As one that gets its address would be, and so not be watched in its first step."""
+    context = samebits.exact()
+    with context:
+        optimizer = torch.optim.SGD(network().parameters(), lr=0.1)
+        optimizer.step()
+        assert list(context.watch.steps.values()) == [1]
+        del optimizer
+        gc.collect()
+        assert not context.watch.steps
 
 
 def test_what_is_compiled_runs_as_it_was_written() -> None:

@@ -31,6 +31,16 @@ ROWS_SEEN = torch.tensor([[True], [False], [True], [True], [True]]).expand(5, 6)
 IMPOSSIBLE = torch.where(torch.tensor([0, 0, 1, 0])[None] * (torch.arange(5) == 3)[:, None] > 0, -torch.inf, M)
 SIGNS = torch.tensor([[1, -1, 1, -1], [-1, -1, 1, 1], [1, 1, -1, 1], [1, -1, -1, -1], [-1, 1, 1, 1]])
 ones = torch.ones_like
+
+
+def placed(x: torch.Tensor, v: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    y = x * 1
+    y[MASK] = -1e3
+    y[1:, ::2] = v[1]
+    y[:, 3] = b
+    return y
+
+
 CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "conv1d": (lambda x, w: f.conv1d(x, w, padding=1), (numbers(3, 4, 7), W[..., 0])),
     "conv2d with stride, padding and dilation": (lambda x, w, b: f.conv2d(x, w, b, (2, 1), (1, 2), (2, 1)), (X, W, B)),
@@ -43,6 +53,10 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "max_pool2d and ReLU in place": (lambda x: f.max_pool2d(x, 2).relu_(), (X,)),
     "max_pool2d that overlaps": (lambda x: f.max_pool2d(x, 3, stride=1, padding=1), (X,)),
     "adaptive_max_pool2d": (lambda x: f.adaptive_max_pool2d(x, (3, 4)), (X,)),
+    "adaptive_max_pool1d": (lambda x: f.adaptive_max_pool1d(x, 4), (X[0],)),
+    "max_pool2d with its places": (lambda x: f.max_pool2d(x, 2, return_indices=True)[0], (X,)),
+    "pooling in three dimensions": (lambda x: f.max_pool3d(x, 2) + f.avg_pool3d(x, 2), (X,)),
+    "conv_transpose3d": (f.conv_transpose3d, (numbers(2, 4, 3, 3, 2), numbers(4, 2, 2, 1, 3))),
     "avg_pool2d": (lambda x: f.avg_pool2d(x, 2), (X,)),
     "avg_pool2d that overlaps": (lambda x: f.avg_pool2d(x, 3, 1, 1), (X,)),
     "avg_pool2d without padding": (lambda x: f.avg_pool2d(x, 3, 2, 1, count_include_pad=False), (X,)),
@@ -82,6 +96,8 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "logsigmoid": (f.logsigmoid, (M * 30,)),
     "mish": (f.mish, (M,)),
     "glu": (f.glu, (M,)),
+    "celu": (lambda x: f.celu(x, 0.7), (M,)),
+    "softsign, tanhshrink and softmin": (lambda x: f.softsign(x) + f.tanhshrink(x) + f.softmin(x, 1), (M,)),
     "prelu": (f.prelu, (X, V)),
     "softmax": (lambda x: f.softmax(x, 1), (M * 9,)),
     "log_softmax": (lambda x: x.log_softmax(-1), (M * 9,)),
@@ -106,6 +122,13 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "einsum of three": (lambda a, b, c: torch.einsum("zij, ij, kj", a, b, c), (Q[0], M, P)),
     "einsum of one": (lambda x: torch.einsum("bcij->ijb", x), (X,)),
     "einsum without an index in common": (lambda a, b: torch.einsum("i,jk->kij", a, b), (V, M)),
+    "einsum of dots": (lambda a, b: torch.einsum("...ij,...kj->...ik", a, b), (Q, K[0])),
+    "einsum of dots in one": (lambda a, b: torch.einsum("b...,bc", a, b), (X, numbers(3, 2))),
+    "einsum of diagonals": (lambda a, b: torch.einsum("ii,ij->ij", a, b), (M[:4], P[:4])),
+    "einsum of stretched letters": (lambda a, b: torch.einsum("ij,kj->ik", a, b), (M[:, :1], P)),
+    "products of two": (lambda a, b: torch.outer(a, b) + torch.trace(a[:, None] * a) + torch.vdot(a, a), (V, B)),
+    "baddbmm": (lambda a, b, c: torch.baddbmm(a, b, c.mT, beta=0.5, alpha=2), (numbers(3, 5, 6), Q[0], K[0])),
+    "bilinear": (f.bilinear, (M, P, numbers(3, 4, 4), B[:3])),
     "linear of a vector": (f.linear, (V, M, B)),
     "linear by a vector": (f.linear, (M, V)),
     "linear of stacks": (f.linear, (Q, M, B)),
@@ -118,13 +141,20 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "var of all": (lambda x: torch.var(x, unbiased=False), (X,)),
     "std": (lambda x: x.std(1, keepdim=True), (X,)),
     "std of one value": (lambda x: x.std(1) + x.norm(dim=1), (M * 0,)),
+    "std and mean": (lambda x: sum(torch.std_mean(x, 1)), (M,)),
     "norm": (lambda x: x.norm(dim=1), (M,)),
+    "norms of linalg": (lambda x: torch.linalg.norm(x) + torch.linalg.norm(x, ord=1, dim=1), (M,)),
+    "norms of vectors": (lambda x: torch.linalg.vector_norm(x, ord=torch.inf, dim=0), (M,)),
+    "norms of matrices": (lambda x: torch.linalg.matrix_norm(x) + torch.linalg.norm(x, "fro", (-2, -1)), (X,)),
+    "distances": (torch.cdist, (M, P)),
+    "length and direction": (lambda v, g: torch._weight_norm(v, g, 0), (M, B[:, None])),
     "normalize": (lambda x: f.normalize(x, dim=1), (M,)),
     "cosine_similarity": (f.cosine_similarity, (M, P)),
     "broadcasting": (lambda x, v, b: (x + v) * v / (b[:, None] * b[:, None] + 1) - v, (M, V, B)),
     "add with alpha": (lambda x, v: torch.add(x, v, alpha=0.3).sub(v, alpha=2), (M, V)),
     "whole powers": (lambda x: x**3 + x.pow(2) + x**-2 + 1 / x, (P,)),
-    "half powers": (lambda x: x**0.5 + x**1.5, (P,)),
+    "broken powers": (lambda x: x**0.5 + x**1.5 + x**-0.3 + 3.7**x + 2 ** (x - 1), (P,)),
+    "broken powers of 0": (lambda x: x**1.5 + x**2.3, (M.clamp(min=0),)),
     "sqrt and rsqrt": (lambda x: x.sqrt() + torch.rsqrt(x), (P,)),
     "index by numbers": (lambda x: x[ROWS] * 2, (M,)),
     "index by a list and a slice": (lambda x: x[[0, 2, 2], :, 1:3], (X[:3],)),
@@ -143,16 +173,25 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "cat, stack and where": (lambda x, y: torch.where(MASK, torch.stack([x, y]).sum(0), torch.cat([x, y])[:5]), (M, P)),
     "lerp and addcmul": (lambda x, y: torch.lerp(x, y, 0.3) + torch.addcmul(x, x, y, value=0.5), (M, P)),
     "largest": (lambda x: x.max(1).values, (M,)),
+    "largest of two": (lambda x, v, b: torch.max(x, v) + x.min(b[:, None]) + x.clamp(min=v), (M, V, B)),
+    "largest of several": (lambda x: x.amax((0, 2)) + x.amin((1, 2, 3)).sum() - x.aminmax().max, (X,)),
+    "sorted": (lambda x: x.sort(0, descending=True).values + x.sort(1)[0], (M,)),
+    "largest three of equal ones": (lambda x: torch.topk(x.round(), 3, 0)[0] + x.topk(3, 0, False).values, (M,)),
+    "stretched factors": (lambda x, v, b: x.lerp(v, 0.3) + torch.addcdiv(x, v, b[:, None].exp(), value=2), (M, V, B)),
+    "put in places": (placed, (M, V, B)),
+    "by other names": (lambda x: torch.concatenate([x.clip(-1, 1).fliplr(), x]).ravel().diag().triu(), (M,)),
     "weighted cross_entropy": (lambda x: f.cross_entropy(x, LABELS, V.abs().to(x)), (M,)),
     "smoothed cross_entropy": (lambda x: f.cross_entropy(x, LABELS, label_smoothing=0.2), (M,)),
     "smoothed weighted cross_entropy": (lambda x: f.cross_entropy(x, LABELS, V.abs().to(x), label_smoothing=0.2), (M,)),
     "summed cross_entropy": (lambda x: f.cross_entropy(x, LABELS, reduction="sum"), (M,)),
+    "cross_entropy of labels that are bytes": (lambda x: f.cross_entropy(x, LABELS.byte()), (M,)),
     "each cross_entropy": (lambda x: f.cross_entropy(x, LABELS, reduction="none"), (M,)),
     "cross_entropy that ignores": (lambda x: f.cross_entropy(x, LABELS, ignore_index=1), (M,)),
     "cross_entropy that ignores what can't be": (lambda x: f.cross_entropy(x, LABELS, ignore_index=1), (IMPOSSIBLE,)),
     "cross_entropy of probabilities": (lambda x, y: f.cross_entropy(x, y), (M, P)),
     "cross_entropy of pictures": (lambda x: f.cross_entropy(x, torch.full((3, 7, 6), 2)), (X,)),
     "nll_loss": (lambda x: f.nll_loss(x, LABELS), (M,)),
+    "nll_loss of one image": (lambda x: f.nll_loss(x, LABELS[1]), (V,)),
     "mse_loss": (f.mse_loss, (M, P)),
     "mse_loss by weights": (lambda x, y: f.mse_loss(x, y, weight=y * y), (M, P)),
     "l1_loss": (f.l1_loss, (M, P)),
@@ -271,6 +310,43 @@ def test_a_network_may_move_within_the_context() -> None:
     with samebits.exact():
         network.to(torch.float64).to("cpu", torch.float32)
     assert torch.equal(network.weight, before)
+
+
+@pytest.mark.filterwarnings("ignore:Implicit dimension")
+def test_softmax_of_no_named_dimension_is_over_classes() -> None:
+    with samebits.exact():
+        found = nn.Softmax()(M), nn.LogSoftmax()(M), nn.Softmax()(X[0])
+    for one, other in zip(found, (M.softmax(1), M.log_softmax(1), X[0].softmax(0)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_row_of_zeros_takes_no_gradient_from_others() -> None:
+    x = M * torch.tensor([1.0, 0, 1, 1, 1])[:, None]
+    for function in (lambda x: f.normalize(x) * P, lambda x: f.cosine_similarity(x, P)):
+        with samebits.exact():
+            _, found = results(lambda w, function=function: function(x @ w), (numbers(4, 4),))  # type: ignore[misc]
+        _, expected = results(lambda w, function=function: function(x @ w), (numbers(4, 4),))  # type: ignore[misc]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def draws() -> list[torch.Tensor]:
+    torch.manual_seed(5)
+    layers = [nn.Linear(5, 4), nn.Conv2d(2, 3, 3), nn.LSTM(5, 3), nn.Embedding(7, 3), nn.MultiheadAttention(6, 2)]
+    own = [nn.init.xavier_normal_(torch.empty(3, 4)), nn.init.uniform_(torch.empty(5), -3, 1), torch.randn(2, 3)]
+    return [*(p.detach() for layer in layers for p in layer.parameters()), *own, torch.randn_like(M)]
+
+
+def test_what_is_drawn_within_it_is_spread_as_pytorch_spreads_it() -> None:
+    with samebits.exact():
+        many = torch.randn(40_000), nn.Linear(200, 200).weight.detach().flatten()
+        found = draws()
+        again = draws()
+    assert all(map(torch.equal, found, again))
+    for one, other in zip(found, draws(), strict=True):
+        assert one.shape == other.shape and not one.requires_grad
+    for one, expected in zip(many, (torch.randn(40_000), nn.Linear(200, 200).weight.detach().flatten()), strict=True):
+        places = torch.linspace(0.01, 0.99, 15)
+        torch.testing.assert_close(one.quantile(places), expected.quantile(places), atol=0.06 * expected.std(), rtol=0)
 
 
 def test_dropout_drops_whole_channels() -> None:

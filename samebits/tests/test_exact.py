@@ -177,11 +177,11 @@ def test_what_can_t_be_rounded_to_a_grid_is_nan_and_never_a_finite_number(bad: f
     ("logits", "expected"),
     [
         *(([0, bad, 0], math.nan) for bad in (math.nan, math.inf)),
-        *(([bad, 0, 0], math.inf) for bad in (-math.inf, -1e30, -700.01, -708.5, -720.3, -744.2, -745.5, -2e3)),
-        *(([-loss, 0], np.float32(loss)) for loss in (699.5, 699.99)),
+        ([-math.inf, 0, 0], math.inf),
+        *(([-loss, 0], np.float32(loss)) for loss in (699.5, 699.99, 700.01, 708.5, 720.3, 744.2, 745.5, 2e3, 1e30)),
     ],
 )
-def test_a_loss_is_right_or_infinite_or_no_number(logits: list[float], expected: float) -> None:
+def test_a_loss_may_be_large_or_infinite_or_no_number(logits: list[float], expected: float) -> None:
     # Below exp(-708) float64 has fewer bits than the logarithm needs.
     with samebits.exact():
         found = functional.cross_entropy(torch.tensor([logits]), torch.tensor([0]))

@@ -108,12 +108,15 @@ def empty(settings: Initial) -> nn.Module:
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
     """Draw all parameters, layer by layer, weight before bias, as the layers' own documentation says.
 
-    Raises PipelineError for parameters of none of PyTorch's layers, which would not depend on the seed, and
-    NotExactError for draws of PyTorch's own, which round as the machine does.
+    Raises PipelineError for parameters of none of PyTorch's layers, and for draws from another generator, which would
+    not depend on the seed.
     """
+    before = torch.get_rng_state()
     with samebits.exact():
         own: dict[str, torch.Tensor] = {}  # other parameters by name, drawn by samebits.normal or samebits.uniform
         try:
             samebits.initialize(network, generator, own)
         except ValueError as error:
             raise PipelineError(f"{error}; draw them in `initialize` of stages/lib/model.py") from None
+    if not torch.equal(before, torch.get_rng_state()):
+        raise PipelineError("expected initial weights drawn from the seed, found others; draw with generator=generator")

@@ -1,10 +1,11 @@
+from contextlib import nullcontext
+
 from stagecraft.errors import PipelineError
 from stages.lib import model
 from stages.lib.params import Initial
 
 import pytest
 import torch
-from samebits import NotExactError
 from torch import nn
 
 
@@ -34,8 +35,13 @@ def test_a_way_that_was_deleted_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         model.empty(Initial(model="ordered", hidden_units=20, seed=0))
 
 
-def test_draws_of_pytorch_s_own_are_refused_by_their_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = nn.Linear(3, 2)
-    monkeypatch.setattr(model.samebits, "initialize", lambda network, *_: nn.init.kaiming_normal_(network.weight))
-    with pytest.raises(NotExactError, match=r"normal_ in line \d+ of test_model.py: .* draw with samebits.normal or"):
-        model.initialize(network, torch.Generator())
+@pytest.mark.parametrize("from_seed", [True, False])
+def test_draws_from_another_generator_than_the_seed_s_are_refused(
+    from_seed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(network: nn.Linear, generator: torch.Generator, *_: object) -> None:
+        nn.init.kaiming_normal_(network.weight, generator=generator if from_seed else None)
+
+    monkeypatch.setattr(model.samebits, "initialize", drawn)
+    with nullcontext() if from_seed else pytest.raises(PipelineError, match="drawn from the seed, found others"):
+        model.initialize(nn.Linear(3, 2), torch.Generator())
