@@ -349,6 +349,24 @@ def test_what_is_drawn_within_it_is_spread_as_pytorch_spreads_it() -> None:
         torch.testing.assert_close(one.quantile(places), expected.quantile(places), atol=0.06 * expected.std(), rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("function", "weight"),
+    [
+        (f.linear, torch.ones(2, 4)),
+        (f.conv1d, torch.ones(2, 1, 3)),
+        (f.conv_transpose1d, torch.ones(1, 2, 3)),
+        (torch.bmm, torch.ones(1, 4, 3)),
+    ],
+)
+def test_a_sum_of_products_that_are_all_minus_0_is_0(function: Call, weight: torch.Tensor) -> None:
+    """Its sign is the library's choice: it may begin with 0, or with the first product."""
+    x = -torch.ones(1, 1, 4)
+    with samebits.exact():
+        y = function(x * 0, -weight)
+        _, *gradients = results(lambda x, weight: function(x, weight) * 0, (x, -weight))
+    assert not any(part.signbit().any() for part in (y, *gradients))
+
+
 def test_dropout_drops_whole_channels() -> None:
     torch.manual_seed(1)
     with samebits.exact():
