@@ -18,6 +18,7 @@ from samebits import (
     grid,
     initial,
     losses,
+    marks,
     optimizers,
     products,
     recurrent,
@@ -28,21 +29,13 @@ from samebits import (
 )
 from samebits.errors import check_l1_loss, refusal
 from samebits.native import OF_ALL
-from samebits.sums import dims_of, needs_gradient
-from samebits.tables import Call, named
+from samebits.sums import needs_gradient
+from samebits.tables import Call, name_of, named
 from samebits.watch import Watch
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-from torch.overrides import TorchFunctionMode, resolve_name
-
-
-def bernoulli_(x: Tensor, p: float = 0.5, *, generator: Any = None) -> Tensor:
-    """1 with probability p, else 0; for this worker's images they are drawn for all."""
-    if not workers.are_sizes_of_images(x.shape):
-        return x.copy_(torch.rand(x.shape, generator=generator) < p)
-    drawn = workers.draw(x, lambda n: torch.rand(n, *x.shape[1:], generator=generator))
-    return workers.of_images(x.copy_(drawn < p))
+from torch.overrides import TorchFunctionMode
 
 
 def arange(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None, **options: Any) -> Tensor:
@@ -88,8 +81,7 @@ PRIMITIVES: dict[str, Call] = {
     "sort": stable(torch.sort),
     "argsort": stable(torch.argsort),
     "arange": arange,
-    "bernoulli_": bernoulli_,
-    **{name: getattr(initial, name) for name in ("randn", "randn_like", "uniform_", "normal_", "kaiming_uniform_")},
+    **{name: getattr(initial, name) for name in initial.DRAWS},
     "sqrt_": lambda x: x.copy_(functions.of_one_number("sqrt")(x)),
 }
 COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function in tables.PICKED}
@@ -135,7 +127,7 @@ class Exact(TorchFunctionMode):
             else:
                 result = (self._composed if func in COMPOSED else self._checked)(func, args, kwargs)
         if self.others and func not in DECIDES:
-            self._mark(func, args, kwargs or {}, result)
+            marks.note(func, args, kwargs or {}, result)
         return result
 
     def _composed(self, func: Call, args: Any, kwargs: Any) -> Any:
@@ -190,26 +182,6 @@ class Exact(TorchFunctionMode):
             raise refusal(name_of(func), OF_ALL)
         return result
 
-    @staticmethod
-    def _mark(func: Call, args: Any, kwargs: Any, result: Any) -> None:
-        """Note what is computed from this worker's images, and where they are."""
-        first = next((v for v in flat((*args, *kwargs.values())) if hasattr(v, "of_images")), None)
-        if first is None:
-            return
-        images, own = first.of_images, first.shape[first.of_images]
-        if func in tables.ALONG and first is args[0] and images in dims_along(func, first, args, kwargs):
-            raise refusal(name_of(func), "with several workers it would need the images of all")
-        if func in tables.JOIN:
-            images = joined(func, args, kwargs, images)
-        if func in tables.TURN:
-            probe = torch.empty([i + 2 for i in range(first.dim())])  # each dimension has a size of its own
-            images = list(func(probe, *args[1:], **kwargs).shape).index(images + 2)
-        result = result if result is not None else args[0]
-        for x in flat([result]):
-            if isinstance(x, Tensor) and (x.dim() <= images or (own and x.shape[images] % own)):
-                raise refusal(name_of(func), "with several workers it can't be told which images its result is of")
-        workers.of_images(result, images)
-
 
 def into(out: Any, func: Call, args: Any, kwargs: Any) -> Any:
     """The result, in a tensor that was there before."""
@@ -230,25 +202,6 @@ DIMENSIONS = {"axis": "dim", "keepdims": "keepdim"}
 RENAMED = {"input", *OTHERS, *DIMENSIONS}
 
 
-def joined(func: Call, args: Any, kwargs: Any, images: int) -> int:
-    """Which dimension images are, where tensors are put together of which they are that one."""
-    parts, is_new = args[0], func is torch.stack
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % (parts[0].dim() + is_new)
-    if dim == images and not is_new and not all(hasattr(part, "of_images") for part in parts):
-        raise refusal(name_of(func), "with several workers, each would add the same to its images")
-    return images + (is_new and dim <= images)
-
-
-def dims_along(func: Call, x: Tensor, args: Any, kwargs: Any) -> tuple[int, ...]:
-    """The dimensions of `x` along which a function of tables.ALONG looks at several numbers."""
-    position, default = tables.ALONG[func]
-    dim = kwargs.get("dim", kwargs.get("dims", args[position] if len(args) > position else default))
-    if func is Tensor.__getitem__:
-        parts = dim if isinstance(dim, tuple) else (dim,)
-        return () if parts[0] is Ellipsis or (isinstance(parts[0], slice) and parts[0] == slice(None)) else (0,)
-    return () if isinstance(dim, Tensor) else dims_of(x, dim)
-
-
 def elementwise(func: Call, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
     """One operation for each element; what is stretched to the shape of another has a sum as its gradient."""
     if kwargs or len(args) > 2:
@@ -261,10 +214,10 @@ def elementwise(func: Call, args: Any, kwargs: Any, tensors: list[Tensor]) -> An
     if func in tables.DIVIDE and tensors[0].device.type != "cpu":
         args = (args[0], grid.divisor(args[1], tensors[0]), *args[2:])
     if len(tensors) > 1 and needs_gradient(*tensors):
-        images = [workers.is_of_images(x) for x in tensors]
+        shared = [workers.is_of_images(x) for x in tensors]
         shape = torch.broadcast_shapes(*(x.shape for x in tensors))
-        if any(images) or any(x.shape != shape for x in tensors):
-            args, kwargs = each_tensor(lambda x: sums.broadcast(x, shape, any(images)), args, kwargs)
+        if any(shared) or any(x.shape != shape for x in tensors):
+            args, kwargs = each_tensor(lambda x: sums.broadcast(x, shape, any(shared)), args, kwargs)
     return func(*args, **kwargs)
 
 
@@ -292,20 +245,6 @@ def each_of(method: Call, tensors: list[Tensor], *args: Any, **kwargs: Any) -> l
     """A method of each tensor, with its own of the arguments that are lists."""
     own = [[arg[i] if isinstance(arg, list | tuple) else arg for arg in args] for i in range(len(tensors))]
     return [method(x, *arguments, **kwargs) for x, arguments in zip(tensors, own, strict=True)]
-
-
-def flat(values: Any) -> Any:
-    """All values in nested lists and tuples."""
-    for value in values:
-        if isinstance(value, list | tuple):
-            yield from flat(value)
-        else:
-            yield value
-
-
-def name_of(function: Call) -> str:
-    """As a user would write it."""
-    return resolve_name(function) or getattr(function, "__name__", str(function))
 
 
 AT_ONCE = 2**15  # numbers that PyTorch gives to a thread

@@ -90,6 +90,17 @@ def randn_like(x: Tensor, **options: Any) -> Tensor:
     return normal_(torch.empty_like(x, **options))
 
 
+def bernoulli_(x: Tensor, p: float = 0.5, *, generator: Any = None) -> Tensor:
+    """1 with probability p, else 0; for this worker's images they are drawn for all."""
+    if not workers.are_sizes_of_images(x.shape):
+        return x.copy_(torch.rand(x.shape, generator=generator) < p)
+    drawn = workers.draw(x, lambda n: torch.rand(n, *x.shape[1:], generator=generator))
+    return workers.of_images(x.copy_(drawn < p))
+
+
+DRAWS = "randn", "randn_like", "uniform_", "normal_", "kaiming_uniform_", "bernoulli_"
+
+
 # Layer by layer
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from samebits import optimizers
 from torch.nn import functional
+from torch.overrides import resolve_name
 
 Call = Callable[..., Any]
 SWITCHED = SimpleNamespace(**optimizers.SWITCHED)
@@ -18,6 +19,11 @@ def named(names: str) -> set[Call]:
     """The functions of these names."""
     found = {getattr(module, name, None) for name in names.split() for module in MODULES}
     return {function for function in found if callable(function)}
+
+
+def name_of(function: Call) -> str:
+    """As a user would write it."""
+    return resolve_name(function) or getattr(function, "__name__", str(function))
 
 
 # They move numbers, or make some, and so do their gradients.

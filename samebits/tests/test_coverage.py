@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import samebits
 import torch
-from samebits.exact import flat
+from samebits.marks import flat
 from torch import nn
 from torch.nn import functional as f
 

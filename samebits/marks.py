@@ -1,0 +1,62 @@
+"""With several workers: which results are of a worker's images, and which of their dimensions those are."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from samebits import tables, workers
+from samebits.errors import refusal
+from samebits.sums import dims_of
+from samebits.tables import Call, name_of
+from torch import Tensor
+
+
+def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:
+    """Mark the result of a function, if it was given something that is of images.
+
+    Raises NotExactError if that can't be told, or if the function would need the images of all workers.
+    """
+    first = next((v for v in flat((*args, *kwargs.values())) if hasattr(v, "of_images")), None)
+    if first is None:
+        return
+    images, own = first.of_images, first.shape[first.of_images]
+    if func in tables.ALONG and first is args[0] and images in dims_along(func, first, args, kwargs):
+        raise refusal(name_of(func), "with several workers it would need the images of all")
+    if func in tables.JOIN:
+        images = joined(func, args, kwargs, images)
+    if func in tables.TURN:
+        probe = torch.empty([i + 2 for i in range(first.dim())])  # each dimension has a size of its own
+        images = list(func(probe, *args[1:], **kwargs).shape).index(images + 2)
+    result = result if result is not None else args[0]
+    for x in flat([result]):
+        if isinstance(x, Tensor) and (x.dim() <= images or (own and x.shape[images] % own)):
+            raise refusal(name_of(func), "with several workers it can't be told which images its result is of")
+    workers.of_images(result, images)
+
+
+def joined(func: Call, args: Any, kwargs: Any, images: int) -> int:
+    """Which dimension images are, where tensors are put together of which they are that one."""
+    parts, is_new = args[0], func is torch.stack
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % (parts[0].dim() + is_new)
+    if dim == images and not is_new and not all(hasattr(part, "of_images") for part in parts):
+        raise refusal(name_of(func), "with several workers, each would add the same to its images")
+    return images + (is_new and dim <= images)
+
+
+def dims_along(func: Call, x: Tensor, args: Any, kwargs: Any) -> tuple[int, ...]:
+    """The dimensions of `x` along which a function of tables.ALONG looks at several numbers."""
+    position, default = tables.ALONG[func]
+    dim = kwargs.get("dim", kwargs.get("dims", args[position] if len(args) > position else default))
+    if func is Tensor.__getitem__:
+        parts = dim if isinstance(dim, tuple) else (dim,)
+        return () if parts[0] is Ellipsis or (isinstance(parts[0], slice) and parts[0] == slice(None)) else (0,)
+    return () if isinstance(dim, Tensor) else dims_of(x, dim)
+
+
+def flat(values: Any) -> Iterator[Any]:
+    """All values in nested lists and tuples."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from flat(value)
+        else:
+            yield value
