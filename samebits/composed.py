@@ -39,7 +39,7 @@ def var(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False
 
 
 def var_mean(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **kwargs: Any) -> Any:
-    return x.var(dim, unbiased, keepdim, **kwargs), x.mean(dim, keepdim)
+    return var(x, dim, unbiased, keepdim, **kwargs), x.mean(None if isinstance(dim, bool) else dim, keepdim)
 
 
 def root(x: Tensor) -> Tensor:
@@ -83,6 +83,12 @@ def normalize(x: Tensor, p: Any = 2, dim: Any = 1, eps: float = 1e-12) -> Tensor
     """What is all 0 has no gradient here: with PyTorch's, the result's over eps, all others would be lost beside it."""
     length = norm(x, p, dim, True)
     return x.where(length.detach() > 0, x.detach()) / length.clamp_min(eps)
+
+
+def weight_norm(x: Tensor, length: Tensor, dim: int = 0) -> Tensor:
+    """`x` with such lengths of all that `dim` numbers; -1 is none, so that `x` has one length."""
+    dims = [d for d in range(x.dim()) if dim == -1 or d != dim % x.dim()]
+    return x * (length / (norm(x, 2, dims, True) if dims else x.abs()))
 
 
 def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
@@ -383,14 +389,12 @@ NAMES = (
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NAMES.split()} | {
     "vector_norm": lambda x, ord=2, dim=None, keepdim=False: norm(x, ord, dim, keepdim),
     "matrix_norm": lambda x, ord="fro", dim=(-2, -1), keepdim=False: linalg_norm(x, ord, dim, keepdim),
-    "outer ger": lambda x, y: x.unsqueeze(1) * y,
+    "outer ger": lambda x, vec2: x.unsqueeze(1) * vec2,
     "trace": lambda x: x.diagonal().sum(),
     "cdist": lambda x, y, p=2.0, *_, **__: norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1),
-    "baddbmm": lambda x, a, b, beta=1, alpha=1: x * beta + a @ b * alpha,
+    "baddbmm": lambda x, batch1, batch2, beta=1, alpha=1: (x * beta if beta else 0) + batch1 @ batch2 * alpha,
     "bilinear": lambda x, y, weight, bias=None: scaled(torch.einsum("...i,kij,...j->...k", x, weight, y), None, bias),
-    "_weight_norm": lambda x, length, dim=0: (
-        x * (length / norm(x, 2, [d for d in range(x.dim()) if d != dim % x.dim()], True))
-    ),
+    "_weight_norm": weight_norm,
     "mean": lambda x, dim=None, keepdim=False: x.sum(dim, keepdim) / count(x, dim),
     "std": lambda x, *args, **kwargs: root(x.var(*args, **kwargs)),
     "cosine_similarity": lambda x, y, dim=1, eps=1e-8: (

@@ -7,7 +7,6 @@ runs in the mode itself; and all else is refused by name. A watch on what PyTorc
 
 import sys
 from contextlib import ExitStack
-from functools import partial
 from threading import local
 from typing import Any
 
@@ -53,6 +52,11 @@ def stable(function: Call) -> Call:
     return lambda x, dim=-1, descending=False, **_: function(x, dim=dim, descending=descending, stable=True)
 
 
+def with_places(pool: Call) -> Call:
+    """Max pooling that returns the places whatever is said, as PyTorch's functions of that name do."""
+    return lambda *args, return_indices=True, **kwargs: pool(*args, return_indices=True, **kwargs)
+
+
 def by_name(functions: dict[str, Call]) -> dict[Call, Call]:
     """What computes each of PyTorch's functions of these names, of which several may stand in one."""
     return {function: compute for names, compute in functions.items() for function in named(names)}
@@ -86,10 +90,10 @@ PRIMITIVES: dict[str, Call] = {
 }
 COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function in tables.PICKED}
 COMPUTED[functional.unfold] = sums.unfold
-COMPUTED |= {
-    getattr(functional, f"{name}_with_indices"): partial(COMPUTED[getattr(functional, name)], return_indices=True)
-    for name in MAX_POOLS
-}
+for name in MAX_POOLS:
+    others = named(name) - {getattr(functional, name)} if "adaptive" in name else set()  # they return places, too
+    for other in (getattr(functional, f"{name}_with_indices"), *others):
+        COMPUTED[other] = with_places(COMPUTED[getattr(functional, name)])
 del COMPUTED[torch.embedding]  # its arguments are in another order than those of torch.nn.functional
 COMPOSED = by_name(composed.FUNCTIONS | losses.FUNCTIONS | recurrent.FUNCTIONS | optimizers.ADDING)
 COMPOSED[torch.linalg.norm] = composed.linalg_norm
@@ -165,9 +169,9 @@ class Exact(TorchFunctionMode):
         if str(func).startswith("profiler."):  # an optimizer names its steps for it
             PLAIN.add(func)
         elif func in tables.WITHOUT_GRADIENT:
-            if needs_gradient(*tensors):
+            if needs_gradient(*marks.flat(values)):
                 raise refusal(name_of(func), "its gradient is a sum")
-            if any(isinstance(value, str) for value in values):  # scatter's reduce
+            if kwargs.get("reduce"):  # scatter's
                 raise refusal(name_of(func), "it adds or multiplies in any order")
         elif func in tables.OF_INTEGERS:
             if any(functions.is_float(value) for value in values):
@@ -185,9 +189,12 @@ class Exact(TorchFunctionMode):
 
 def into(out: Any, func: Call, args: Any, kwargs: Any) -> Any:
     """The result, in a tensor that was there before."""
-    if isinstance(out, tuple):
+    if not isinstance(out, Tensor):
         raise refusal(name_of(func), "several tensors as out are not covered")
-    return out.copy_(func(*args, **kwargs))
+    found = func(*args, **kwargs)
+    if not torch.can_cast(found.dtype, out.dtype):
+        raise refusal(name_of(func), f"its result is of another type than out, {out.dtype}")
+    return (out if out.shape == found.shape else out.resize_(found.shape)).copy_(found)
 
 
 def by_position(func: Call, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -229,16 +236,29 @@ def each_tensor(change: Call, args: Any, kwargs: Any) -> tuple[list[Any], dict[s
 
 def put(func: Call, args: Any, kwargs: Any) -> Any:
     """Numbers in places, each in one; the gradient of what is stretched to several is a sum."""
-    values = [*args, *kwargs.values()]
-    x, value = values[0], values[-1]
-    if func is Tensor.__setitem__ and sums.puts_twice(*args):
-        raise refusal(name_of(func), "it puts several numbers in one place")
-    if isinstance(value, Tensor) and needs_gradient(value):
-        if func is Tensor.__setitem__:
-            args = (x, args[1], sums.broadcast(value, x.detach()[args[1]].shape, workers.is_of_images(x)))
-        elif value.shape != x.shape or workers.is_of_images(x) != workers.is_of_images(value):
+    if func is Tensor.__setitem__:
+        return put_at(*args)
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    shape, images = torch.broadcast_shapes(*(x.shape for x in tensors)), [workers.is_of_images(x) for x in tensors]
+    for x, own in zip(tensors, images, strict=True):
+        if needs_gradient(x) and (x.shape != shape or own != any(images)):
             raise refusal(name_of(func), "the gradient of what it puts in several places is a sum; expand it before")
     return func(*args, **kwargs)
+
+
+def put_at(x: Tensor, index: Any, value: Any) -> None:
+    """x[index] = value."""
+    if sums.puts_twice(x, index, value):
+        raise refusal("torch.Tensor.__setitem__", "it puts several numbers in one place")
+    if needs_gradient(value):
+        shape, images = x.detach()[index].shape, workers.is_of_images(x)
+        if images and isinstance(index[0] if isinstance(index, tuple) else index, Tensor):
+            raise refusal("torch.Tensor.__setitem__", OF_ALL)
+        if (more := value.dim() - len(shape)) > 0:  # dimensions of size 1, which PyTorch leaves out
+            workers.check_same("torch.Tensor.__setitem__", value)
+            value = value.view(value.shape[more:])
+        value = sums.broadcast(value, shape, images)
+    Tensor.__setitem__(x, index, value)
 
 
 def each_of(method: Call, tensors: list[Tensor], *args: Any, **kwargs: Any) -> list[Any]:

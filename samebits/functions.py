@@ -123,7 +123,9 @@ FORMULAS = {
 def raised(base: float) -> Formula:
     """base**x."""
     return Formula(
-        lambda x: torch.pow(base, x), lambda x: Decimal(base) ** x, lambda g, x, y: y * nearest_log(base) * g
+        lambda x: torch.pow(base, x),
+        lambda x: Decimal(base) ** x,
+        lambda g, x, y: (y * nearest_log(base) if base else -y.where(x < 0, 0)) * g,  # of 0 as PyTorch has it
     )
 
 
@@ -180,12 +182,14 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 def power(x: Any, exponent: Any) -> Any:
     """Whole powers by multiplications, others as functions of one number."""
+    if any(isinstance(v, complex) or (isinstance(v, Tensor) and v.is_complex()) for v in (x, exponent)):
+        raise refusal("pow", "complex numbers are not covered")
     if not is_float(x) and not is_float(exponent):
         return torch.pow(x, exponent)
     if isinstance(exponent, Tensor):
         if isinstance(x, Tensor):
             raise refusal("pow", "of two tensors it is not a function of one number; exp(y * log(x)) is covered")
-        exponent = exponent.to(torch.float32)
+        exponent = exponent if is_float(exponent) else exponent.to(torch.float32)
         check_float32("pow", exponent)
         return OfOneNumber.apply(exponent, raised(float(x)))
     if not is_float(x):

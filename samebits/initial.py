@@ -57,12 +57,17 @@ def filled(x: Tensor, drawn: Tensor) -> Tensor:
     """`x` with numbers that were drawn on the CPU."""
     if workers.are_sizes_of_images(x.shape):
         raise refusal("a draw", OF_ALL)
-    with torch.no_grad():
+    if not x.is_floating_point():
+        raise refusal("a draw", "only floats are drawn so")
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not x.is_leaf):  # what it was made of gets no gradient
         return x.copy_(drawn)
 
 
-def uniform_(x: Tensor, a: float = 0.0, b: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """Fill `x` with numbers evenly between a and b."""
+def uniform_(
+    x: Tensor, a: float = 0.0, b: float = 1.0, generator: torch.Generator | None = None, **method: float
+) -> Tensor:
+    """Fill `x` with numbers evenly between a and b, which the method of that name calls `from` and `to`."""
+    a, b = method.get("from", a), method.get("to", b)
     return filled(x, torch.rand(x.shape, generator=generator) * (b - a) + a)
 
 
@@ -76,6 +81,8 @@ def kaiming_uniform_(
     generator: torch.Generator | None = None,
 ) -> Tensor:  # fmt: skip
     """Fill it evenly, as He et al. (2015)."""
+    if not tensor.numel():
+        return tensor
     deviation = nn.init.calculate_gain(nonlinearity, a) / math.sqrt(nn.init._calculate_correct_fan(tensor, mode))
     return uniform_(tensor, -math.sqrt(3) * deviation, math.sqrt(3) * deviation, generator)
 

@@ -25,7 +25,8 @@ def nll_loss(
 ) -> Tensor:  # fmt: skip
     """Of logarithms (n, classes, ...) of probabilities; with smoothing also of the classes that are not the label."""
     if logs.dim() == 1:
-        logs, labels = logs.unsqueeze(0), labels.unsqueeze(0)
+        one = logs.unsqueeze(0), labels.unsqueeze(0)
+        return nll_loss(*one, weight, ignore_index, reduction, label_smoothing).squeeze(0)
     kept = labels != ignore_index
     labels = labels.where(kept, 0).long()
     weights = kept.float() if weight is None else weight[labels] * kept
@@ -42,7 +43,8 @@ def cross_entropy(
 ) -> Tensor:  # fmt: skip
     """Of labels, or of probabilities of the classes, which are the second dimension of logits, or their only one."""
     if logits.dim() == 1:
-        logits, target = logits.unsqueeze(0), target.unsqueeze(0)
+        one = logits.unsqueeze(0), target.unsqueeze(0)
+        return cross_entropy(*one, weight, ignore_index, reduction, label_smoothing).squeeze(0)
     logs = logits.log_softmax(1)
     if not target.is_floating_point():
         return nll_loss(logs, target, weight, ignore_index, reduction, label_smoothing)

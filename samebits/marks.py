@@ -20,6 +20,10 @@ def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:
     if first is None:
         return
     images, own = first.of_images, first.shape[first.of_images]
+    if func in tables.ALIGNED:
+        marked = [value for value in (*args, *kwargs.values()) if hasattr(value, "of_images")]
+        if len({value.of_images - value.dim() for value in marked}) > 1:
+            raise refusal(name_of(func), "with several workers it would need each image with each")
     if func in tables.ALONG and first is args[0] and images in dims_along(func, first, args, kwargs):
         raise refusal(name_of(func), "with several workers it would need the images of all")
     if func in tables.JOIN:
@@ -47,8 +51,13 @@ def dims_along(func: Call, x: Tensor, args: Any, kwargs: Any) -> tuple[int, ...]
     """The dimensions of `x` along which a function of tables.ALONG looks at several numbers."""
     position, default = tables.ALONG[func]
     dim = kwargs.get("dim", kwargs.get("dims", args[position] if len(args) > position else default))
-    if func is Tensor.__getitem__:
+    if func in tables.DIAGONAL:
+        named = ((2, "dim1"), (3, "dim2"))
+        return dims_of(x, [kwargs.get(name, args[i] if len(args) > i else i - 2) for i, name in named])
+    if func in (Tensor.__getitem__, Tensor.__setitem__):
         parts = dim if isinstance(dim, tuple) else (dim,)
+        if func is Tensor.__setitem__ and hasattr(parts[0], "of_images"):
+            return ()  # each image's own places
         return () if parts[0] is Ellipsis or (isinstance(parts[0], slice) and parts[0] == slice(None)) else (0,)
     return () if isinstance(dim, Tensor) else dims_of(x, dim)
 

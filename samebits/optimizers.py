@@ -90,9 +90,9 @@ class Mathematics:
 # What PyTorch's methods add to x, one operation at a time.
 TERMS: dict[str, Call] = {
     "add": lambda x, other, alpha=1: other if alpha == 1 else other * alpha,
-    "addcmul": lambda x, first, second, value=1: first.mul(second).mul_(value),
-    "addcdiv": lambda x, first, second, value=1: first.div(second).mul_(value),
-    "lerp": lambda x, end, weight: end.sub(x).mul_(weight),
+    "addcmul": lambda x, tensor1, tensor2, value=1: tensor1.mul(tensor2).mul_(value),
+    "addcdiv": lambda x, tensor1, tensor2, value=1: tensor1.div(tensor2).mul_(value),
+    "lerp": lambda x, end, weight: end.sub(x).mul(weight),
 }
 
 

@@ -69,7 +69,8 @@ def nearest_sums(sums: Tensor) -> Tensor:
 
 def rounded(sums: Tensor, bias: Tensor | None) -> Tensor:
     """Exact sums (n, channels, ...), rounded to float32, plus the bias (channels,), rounded again."""
-    return nearest_sums(sums) if bias is None else sums.float().add_(bias.view(-1, *[1] * (sums.dim() - 2)))
+    found = nearest_sums(sums)  # before a bias that is -0
+    return found if bias is None else found.add_(bias.view(-1, *[1] * (sums.dim() - 2)))
 
 
 # With PyTorch's signatures

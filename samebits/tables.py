@@ -81,7 +81,7 @@ WITHOUT_GRADIENT, PICKED, PUTS = named(LACK), named(PICK), named(PUT)
 # Of one tensor a search; of two an operation for each element.
 LARGEST = dict.fromkeys(named("max"), torch.maximum) | dict.fromkeys(named("min"), torch.minimum)
 RANDOM = named("rand rand_like randint randint_like randperm random_")
-DRAWS = named("normal exponential_ log_normal_ geometric_ cauchy_ trunc_normal_ erfinv_ orthogonal_ multinomial")
+DRAWS = named("normal exponential_ log_normal_ geometric_ cauchy_ erfinv_ multinomial")
 OF_INTEGERS = named(
     "cumsum prod bincount count_nonzero __floordiv__ __mod__ floor_divide remainder __rfloordiv__ __lshift__ __rshift__"
 )
@@ -92,6 +92,8 @@ PLAIN |= {
     for _, attribute in inspect.getmembers(torch.Tensor, inspect.isdatadescriptor)
     for access in ("__get__", "__set__", "__delete__")
 }
+# Their arguments are stretched to one shape.
+ALIGNED, DIAGONAL = ELEMENTWISE | DIVIDE | named(COMPARE), named("diagonal")
 # They put the dimensions of their argument in another order.
 TURN = named("transpose permute movedim moveaxis swapaxes swapdims t unsqueeze")
 TURN |= {getattr(torch.Tensor, name).__get__ for name in ("T", "mT")}
@@ -101,10 +103,15 @@ ALONG = {
     function: (place, default)
     for place, default, names in (
         (1, None, "amax amin any all argmax argmin max min aminmax squeeze squeeze_ flip count_nonzero __getitem__"),
+        (1, None, "__setitem__"),
+        (9, None, "diag diagflat"),
+        (9, 0, "flipud"),
+        (9, 1, "fliplr"),
+        (9, (-2, -1), "diagonal triu triu_ tril tril_"),
         (1, -1, "sort argsort cummax diff"),
         (1, 0, "select narrow unbind index_select"),
         (2, 0, "split chunk tensor_split split_with_sizes roll"),
-        (2, -1, "topk"),
+        (2, (0, 1), "rot90"),
     )
     for function in named(names)
 }

@@ -67,6 +67,8 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a new first dimension": lambda x: torch.stack([x, x]).mean(0),
     "a mean by one's own number": lambda x: x.sum() / len(x),
     "each with each": lambda x: x @ x.t(),
+    "each beside each": lambda x: (x[:, 0].unsqueeze(1) - x[:, 0]).abs().mean(),
+    "the diagonal of images and features": lambda x: x.diagonal(),
     "each with each by letters": lambda x: torch.einsum("bi,ci->bc", x, x),
     "a sequence that begins with other than zeros": lambda x: torch.rnn_tanh(
         x.view(-1, 3, 2), torch.ones(1, len(x), 2), [table()[:2, :2]] * 2, False, 1, 0.0, True, False, True
