@@ -27,6 +27,17 @@ def put(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return y
 
 
+def put_first(x: torch.Tensor) -> torch.Tensor:
+    x[0] = 1.0
+    return x
+
+
+def put_where(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    y = x * 1
+    y[x > 0.5] = weight
+    return y
+
+
 WEIGHTS = torch.arange(1.0, 7) ** 2  # of classes
 # A worker that has only some of the images can do these as if it had all ...
 SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -58,6 +69,11 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "largest of each feature": lambda x: x - x.amax(0),
     "softmax over images": lambda x: x.softmax(0),
     "first image": lambda x: x - x[0],
+    "the first image replaced": lambda x: put_first(x * 1).mean(0),
+    "upside down": lambda x: x.flipud(),
+    "below the diagonal": lambda x: x.tril().mean(0),
+    "each with each by distance": lambda x: torch.cdist(x, x).mean(),
+    "weights for some images": lambda x: gradient_of(lambda weights: put_where(x, weights[0, 0])),
     "every other image": lambda x: x[::2],
     "sorted": lambda x: x.sort(0)[0],
     "without dimensions of size 1": lambda x: x.squeeze(),

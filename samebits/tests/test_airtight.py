@@ -138,6 +138,10 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a weight in several places": lambda: trained(loss=lambda made: X.masked_fill(X > 0, made[0].weight[0, 0]).sum()),
     "a weight in all places": lambda: trained(loss=lambda made: torch.zeros(6, 5).fill_(made[0].weight[0, 0]).sum()),
     "weights in each row": lambda: trained(loss=lambda made: torch.zeros(6, 5).copy_(made[0].weight[0]).sum()),
+    "weights in each row, without waiting": lambda: trained(
+        loss=lambda made: torch.zeros(6, 5).copy_(made[0].weight[0], non_blocking=True).sum()
+    ),
+    "weights that a mask stretches": lambda: trained(loss=lambda made: made[0].weight[0].masked_fill(X > 0, 0).sum()),
     "a mesh of weights": lambda: trained(loss=lambda made: torch.meshgrid(*made[0].weight[:2], indexing="ij")[0].sum()),
     "a difference of a multiple": lambda: trained(loss=lambda made: torch.rsub(made(X), made(X), alpha=3).sum()),
     "a transform of functions": lambda: trained(loss=lambda made: torch.func.vmap(lambda x: x.sum())(made(X)).sum()),
