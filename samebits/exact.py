@@ -99,7 +99,7 @@ COMPOSED = by_name(composed.FUNCTIONS | losses.FUNCTIONS | recurrent.FUNCTIONS |
 COMPOSED[torch.linalg.norm] = composed.linalg_norm
 for name in ("batch_norm", "instance_norm", *losses.FUNCTIONS):
     for other in named(name) - {getattr(functional, name)}:
-        del COMPOSED[other]  # as that one
+        del COMPOSED[other]  # their arguments, too
 PLAIN = tables.PLAIN - COMPUTED.keys() - COMPOSED.keys()
 DECIDES = named("sum") | COMPOSED.keys()  # they say themselves what is of images
 

@@ -66,7 +66,7 @@ def bounds(x: Tensor, dims: tuple[int, ...], total: bool) -> tuple[Tensor, Tenso
 
 def sums_of(x: Tensor, other: Tensor, dims: tuple[int, ...], total: bool) -> tuple[Tensor, ...]:
     """Of numbers on grids, and of their products, along `dims`, which stay with size 1; if `total`, of all workers."""
-    found = x.sum(dims, keepdim=True), (x * other).sum(dims, keepdim=True).add_(0.0)  # +0 of products that are -0
+    found = x.sum(dims, keepdim=True), (x * other).sum(dims, keepdim=True)
     return workers.total(*found) if total else found
 
 

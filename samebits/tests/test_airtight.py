@@ -142,9 +142,16 @@ REFUSED: dict[str, Callable[[], object]] = {
         loss=lambda made: torch.zeros(6, 5).copy_(made[0].weight[0], non_blocking=True).sum()
     ),
     "weights that a mask stretches": lambda: trained(loss=lambda made: made[0].weight[0].masked_fill(X > 0, 0).sum()),
-    "a mesh of weights": lambda: trained(loss=lambda made: torch.meshgrid(*made[0].weight[:2], indexing="ij")[0].sum()),
+    "a mesh of weights": lambda: trained(loss=lambda made: torch.meshgrid([made[0].bias] * 2, indexing="ij")[0].sum()),
     "a difference of a multiple": lambda: trained(loss=lambda made: torch.rsub(made(X), made(X), alpha=3).sum()),
     "a transform of functions": lambda: trained(loss=lambda made: torch.func.vmap(lambda x: x.sum())(made(X)).sum()),
+    "a result of another type": lambda: trained(
+        loss=lambda made: torch.exp(made(X), out=torch.empty(6, 3, dtype=torch.int64)).sum()
+    ),
+    "an embedding in another order": lambda: trained(loss=lambda made: torch.embedding(made[0].weight, LABELS).sum()),
+    "whole numbers of a normal distribution": lambda: trained(prepare=lambda made: torch.randn(3, dtype=torch.int64)),
+    "complex powers": lambda: trained(loss=lambda made: (made(X) ** 1j).abs().sum()),
+    "powers in float64": lambda: trained(loss=lambda made: (2.0 ** made(X).double()).float().sum()),
     "results for two tensors": lambda: trained(
         loss=lambda made: torch.max(made(X), 1, out=(torch.empty(6), LABELS.clone()))[0].sum()
     ),
@@ -192,7 +199,7 @@ EXACT: dict[str, Callable[[], list[torch.Tensor]]] = {
     ),
     "another optimizer": lambda: trained(make=lambda w: torch.optim.Adadelta(w, lr=1.0)),
     "autocast": lambda: trained(loss=autocast),
-    "a result for another tensor": lambda: trained(loss=lambda made: torch.exp(made(X), out=torch.empty(6, 3)).mean()),
+    "a result for another tensor": lambda: trained(loss=lambda made: torch.exp(made(X), out=torch.empty(0)).mean()),
     "a device": lambda: trained(loss=lambda made: loss_of(made).to(torch.device("cpu"))),
     "a loader": lambda: trained(loss=loaded),
 }  # fmt: skip

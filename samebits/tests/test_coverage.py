@@ -38,6 +38,7 @@ def placed(x: torch.Tensor, v: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     y[MASK] = -1e3
     y[1:, ::2] = v[1]
     y[:, 3] = b
+    y[4] = v[None]
     return y
 
 
@@ -154,7 +155,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "baddbmm to nothing": (lambda a, b: torch.baddbmm(a.new_tensor(torch.nan), a, batch2=b.mT, beta=0), (Q[0], K[0])),
     "std by other options": (lambda x: torch.std_mean(x, False)[0] + torch.var_mean(x, 0, correction=0)[0], (M,)),
     "powers of 0": (lambda x: 0**x, (M,)),
-    "drawn in place": (lambda x: x * x.clone().normal_().mul(0).add(1), (M,)),
+    "drawn in place": (lambda x: x * x.clone().uniform_(2, to=2), (M,)),
     "normalize": (lambda x: f.normalize(x, dim=1), (M,)),
     "cosine_similarity": (f.cosine_similarity, (M, P)),
     "broadcasting": (lambda x, v, b: (x + v) * v / (b[:, None] * b[:, None] + 1) - v, (M, V, B)),
@@ -347,8 +348,9 @@ def draws() -> list[torch.Tensor]:
 def test_what_is_drawn_within_it_is_spread_as_pytorch_spreads_it() -> None:
     with samebits.exact():
         many = torch.randn(40_000), nn.Linear(200, 200).weight.detach().flatten()
-        found = draws()
-        again = draws()
+        found, again = draws(), draws()
+        assert nn.Linear(0, 3).weight.numel() == 0
+        assert len(torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")) == 2
     assert all(map(torch.equal, found, again))
     for one, other in zip(found, draws(), strict=True):
         assert one.shape == other.shape and not one.requires_grad
@@ -373,6 +375,12 @@ def test_a_sum_of_products_that_are_all_minus_0_is_0(function: Call, weight: tor
         y = function(x * 0, -weight)
         _, *gradients = results(lambda x, weight: function(x, weight) * 0, (x, -weight))
     assert not any(part.signbit().any() for part in (y, *gradients))
+
+
+def test_to_such_a_sum_a_bias_of_minus_0_adds_nothing() -> None:
+    with samebits.exact():
+        y = f.conv1d(torch.zeros(2, 1, 5), -torch.ones(4, 1, 1), torch.full((4,), -0.0))
+    assert not y.signbit().any()
 
 
 def test_dropout_drops_whole_channels() -> None:

@@ -108,8 +108,8 @@ def empty(settings: Initial) -> nn.Module:
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
     """Draw all parameters, layer by layer, weight before bias, as the layers' own documentation says.
 
-    Raises PipelineError for parameters of none of PyTorch's layers, and for draws from another generator, which would
-    not depend on the seed.
+    Raises PipelineError for parameters of none of PyTorch's layers, and for draws from PyTorch's own generator, which
+    would not depend on the seed.
     """
     before = torch.get_rng_state()
     with samebits.exact():
