@@ -170,6 +170,17 @@ def test_what_might_differ_is_refused_with_the_line(way: str) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+STRETCHED = [way for way in REFUSED if way.startswith(("a weight in", "weights", "a mesh", "a difference"))]
+
+
+@pytest.mark.parametrize("way", STRETCHED)
+def test_what_stretches_weights_is_refused_without_the_watch_too(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which looks at few steps only."""
+    monkeypatch.setattr(watch, "is_right", lambda *_: True)
+    with pytest.raises(samebits.NotExactError):
+        REFUSED[way]()
+
+
 def step_by_hand(made: nn.Module) -> None:
     with torch.no_grad():
         for parameter in made.parameters():
