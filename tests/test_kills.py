@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import chdir, suppress
+from functools import cache
 from pathlib import Path
 
 from stagecraft import resume
@@ -68,24 +69,39 @@ def start(stage: str, longest_file: int | None = None) -> int:
     return pid
 
 
+@pytest.fixture(scope="module")
+def finished(
+    small: Path, tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., None]
+) -> Callable[[str], tuple[Path, float]]:
+    """Where a stage ran to its end, and the seconds that it took."""
+
+    @cache
+    def run(stage: str) -> tuple[Path, float]:
+        folder = shutil.copytree(small, tmp_path_factory.mktemp(stage), dirs_exist_ok=True)
+        with chdir(folder):
+            if stage == "train":  # more epochs than the other tests need, so that kills come in the middle of them
+                run_stages(epochs=12)
+            began = time.monotonic()
+            os.waitpid(start(stage), 0)
+            return folder, time.monotonic() - began
+
+    return run
+
+
 @pytest.mark.parametrize("kill", range(STAGE_KILLS))
-def test_a_stage_killed_at_any_moment(kill: int, small: Path, tmp_path: Path, run_stages) -> None:
+def test_a_stage_killed_at_any_moment(kill: int, finished: Callable[[str], tuple[Path, float]], tmp_path: Path) -> None:
     chance = random.Random(f"{SEED} {kill}")
     stage, moment, how = chance.choice([*STAGES]), chance.random(), chance.choice(SIGNALS)
-    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    whole, seconds = finished(stage)
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    expected, losses = results(whole), (whole / LOSSES).read_bytes()
     with chdir(tmp_path):
-        if stage == "train":  # more epochs than the other tests need, so that kills come in the middle of them
-            run_stages(epochs=12)
-        began = time.monotonic()
-        os.waitpid(start(stage), 0)
-        whole, expected, losses = time.monotonic() - began, results(tmp_path), Path(LOSSES).read_bytes()
         clear(stage)
-
         pid = start(stage)
-        time.sleep(moment * whole)
+        time.sleep(moment * seconds)
         os.kill(pid, how)
         os.waitpid(pid, 0)
-        told = f"seed {SEED}, kill {kill}: {stage}, {how.name} at {moment:.0%} of {whole:.2f} s"
+        told = f"seed {SEED}, kill {kill}: {stage}, {how.name} at {moment:.0%} of {seconds:.2f} s"
         assert broken(tmp_path, expected, losses) == [], f"{told} left a result that is no whole one"
         os.waitpid(start(stage), 0)
         assert results(tmp_path) == expected, told

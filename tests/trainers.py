@@ -1,8 +1,8 @@
-"""Trainers as people change them; `python -m tests.trainers exact` trains with each, also as workers of torchrun."""
+"""Trainers as people change them; `python -m tests.trainers` trains with each, also as workers of torchrun."""
 
 import hashlib
 import io
-import sys
+from itertools import product
 from typing import Any
 
 from stagecraft import resume
@@ -191,7 +191,7 @@ def listed(state: Any) -> str:
 
 if __name__ == "__main__":
     with workers.joined():
-        for each in CHANGES:
-            found = trained(each, numerics=sys.argv[1])
+        for numerics, each in product(("exact", "native"), CHANGES):
+            found = trained(each, numerics=numerics)
             if workers.rank() == 0:
-                print(each.__name__, *found[1:], flush=True)
+                print(numerics, each.__name__, *found[1:], flush=True)

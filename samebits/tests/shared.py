@@ -1,6 +1,5 @@
 """What workers make of images that they share: prints the results for all images, or that they are refused."""
 
-import sys
 from collections.abc import Callable
 
 import samebits
@@ -143,11 +142,14 @@ def gradient(loss: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor)
     return str([round(number, 4) for number in (workers.mean(value.item()), *weight.grad.flatten().tolist())])
 
 
+# How to compute each case, those that several workers can do, and those that are refused.
+WAYS = {"exact": (result, SHARED, REFUSED), "native": (gradient, LOSSES, REFUSED_NATIVELY)}
+
 if __name__ == "__main__":
     x = torch.rand(7, 6, generator=torch.Generator().manual_seed(0))
-    compute, cases = (result, SHARED | REFUSED) if sys.argv[1] == "exact" else (gradient, LOSSES | REFUSED_NATIVELY)
     with workers.joined():
-        for name, case in cases.items():
-            found = compute(case, x)
-            if workers.rank() == 0:
-                print(f"{name}: {found}", flush=True)
+        for way, (compute, possible, refused) in WAYS.items():
+            for name, case in (possible | refused).items():
+                found = compute(case, x)
+                if workers.rank() == 0:
+                    print(f"{way} {name}: {found}", flush=True)

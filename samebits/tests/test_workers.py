@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from samebits.tests.shared import LOSSES, REFUSED, REFUSED_NATIVELY, SHARED
+from samebits.tests.shared import WAYS
 
 HERE = Path(__file__).parent
 SMALL, LARGE = ("examples", "transformer", "convolutional", "reader"), ("resnet18", "vit")
@@ -25,18 +25,15 @@ def printed(script: str, *arguments: str, workers: int = 0) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(
-    ("workers", "networks"), [(1, SMALL), (2, SMALL), (3, LARGE), (3, SMALL), (5, SMALL)]
-)  # of five images
+@pytest.mark.parametrize(("workers", "networks"), [(2, SMALL), (3, SMALL + LARGE), (5, SMALL)])  # of five images
 def test_workers_train_networks_as_one_does(workers, networks):
-    command = "networks.py", "1", "exact", *networks
-    assert printed(*command, workers=workers) == printed(*command)
+    alone = printed("networks.py", "1", "exact", *SMALL, *LARGE)
+    assert printed("networks.py", "1", "exact", *networks, workers=workers) == alone[: len(networks)]
 
 
 @pytest.mark.parametrize("workers", [2, 3])  # of seven images
-@pytest.mark.parametrize(
-    ("way", "possible", "refused"), [("exact", SHARED, REFUSED), ("native", LOSSES, REFUSED_NATIVELY)]
-)
-def test_what_needs_the_images_of_all_gets_them_or_is_refused(way, possible, refused, workers):
-    alone = printed("shared.py", way)[: len(possible)]
-    assert printed("shared.py", way, workers=workers) == alone + [f"{name}: refused" for name in refused]
+def test_what_needs_the_images_of_all_gets_them_or_is_refused(workers):
+    refused = {f"{way} {name}" for way, (_, _, names) in WAYS.items() for name in names}
+    alone = [line.partition(": ") for line in printed("shared.py")]
+    expected = [f"{case}: {'refused' if case in refused else found}" for case, _, found in alone]
+    assert printed("shared.py", workers=workers) == expected
