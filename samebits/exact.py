@@ -136,6 +136,8 @@ class Exact(TorchFunctionMode):
 
     def _composed(self, func: Call, args: Any, kwargs: Any) -> Any:
         """Without what PyTorch's signatures still have for older code, or for speed."""
+        if func is functional.cross_entropy and (loss := softmax.cross_entropy(*args, **kwargs)) is not None:
+            return loss
         if args and isinstance(args[-1], torch.dtype):
             *args, kwargs["dtype"] = args
         for name in ("size_average", "reduce", "dtype"):
@@ -143,8 +145,6 @@ class Exact(TorchFunctionMode):
                 raise refusal(name_of(func), f"{name} is not covered")
         check_l1_loss(func)
         options = {name: value for name, value in kwargs.items() if name not in ("inplace", "_stacklevel")}
-        if func is functional.cross_entropy and (loss := softmax.cross_entropy(*args, **options)) is not None:
-            return loss
         try:
             with self:
                 return COMPOSED[func](*args, **options)

@@ -37,7 +37,7 @@ def on_grid(x: Tensor, bits: int, *, shared: bool = False) -> Tensor:
     If `shared`, above the largest magnitude of all workers' tensors. All is NaN if that is not finite.
     """
     low, high = torch.aminmax(x) if x.numel() else (x.new_zeros(()),) * 2
-    largest = max(-low.item(), high.item())
+    largest = max(-float(low), float(high))
     if shared:
         largest = workers.largest(largest)
     if not math.isfinite(largest):
@@ -67,7 +67,9 @@ def below(x: Tensor, bits: int, largest: Tensor) -> Tensor:
 def fixed(x: Tensor, bits: int) -> Tensor:
     """float64 `x`, of magnitudes below 2**(51 - bits), rounded to multiples of 2**-bits, half to even, in place."""
     magic = math.ldexp(1.5, SUM_BITS - 1 - bits)  # whose last bit is the unit
-    return x.add_(magic).sub_(magic)
+    x += magic
+    x -= magic
+    return x
 
 
 def divisor(n: Any, x: Tensor) -> Any:

@@ -64,13 +64,17 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None, operation: Operation, sha
 
 def nearest_sums(sums: Tensor) -> Tensor:
     """Exact sums of products, rounded to float32. A zero is +0: of products that are all -0, libraries differ."""
-    return sums.float().add_(0.0)
+    found = sums.float()
+    found += 0.0
+    return found
 
 
 def rounded(sums: Tensor, bias: Tensor | None) -> Tensor:
     """Exact sums (n, channels, ...), rounded to float32, plus the bias (channels,), rounded again."""
     found = nearest_sums(sums)  # before a bias that is -0
-    return found if bias is None else found.add_(bias.view(-1, *[1] * (sums.dim() - 2)))
+    if bias is not None:
+        found += bias if sums.dim() == 2 else bias.view(-1, *[1] * (sums.dim() - 2))
+    return found
 
 
 # With PyTorch's signatures
@@ -90,10 +94,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _mm(x: Tensor, weight: Tensor) -> Tensor:
-    """x @ weight.t(); of few outputs in the order in which MKL takes half to two thirds of the time."""
-    if len(weight) >= min(x.shape):
-        return torch.mm(x, weight.t())
-    return torch.mm(weight, x.t()).t().contiguous()
+    return torch.mm(x, weight.t())
 
 
 def _of_mm(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Any, ...]:
@@ -166,20 +167,54 @@ def one_each(value: Any, dims: int) -> list[Any]:
 
 def _convolving(x: Tensor, weight: Tensor, options: list[Any]) -> Operation:
     """With stride, padding, dilation, transposed, output_padding and groups, as aten.convolution takes them."""
-
-    # cuDNN and oneDNN may use Winograd's or Fourier's way, no sums of products; float64 goes through neither.
-    def sums(x: Tensor, weight: Tensor) -> Tensor:
-        return torch.ops.aten.convolution(x, weight, None, *options)
-
-    def gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Tensor, ...]:
-        mask = [wanted[0], True, False]
-        for_both = torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, mask)[:2]
-        return (*for_both, gradient.sum((0, *range(2, gradient.dim())))) if wanted[2] else for_both
-
     sizes = list(x.shape[2:])
     if not options[3]:
         each = zip(sizes, weight.shape[2:], *options[:3], strict=True)
         sizes = [(size + 2 * pad - dilation * (taps - 1) - 1) // step + 1 for size, taps, step, pad, dilation in each]
     taps, (outer, inner) = weight[0, 0].numel(), weight.shape[:2]
-    longest = max(outer // options[-1], inner) * taps
-    return Operation(sums, gradients, max(outer, inner) * taps, longest, math.prod(sizes))
+    longest, positions = max(outer // options[-1], inner) * taps, math.prod(sizes)
+    is_plain = len(sizes) == 2 and not options[3] and options[-1] == 1
+    ways = _by_windows(sizes, *options[:3]) if is_plain and 0 < positions <= FEW else _by_images(options)
+    return Operation(*ways, max(outer, inner) * taps, longest, positions)
+
+
+def _by_images(options: list[Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """As PyTorch does it: a product for each image, of the weight and its windows."""
+
+    # cuDNN and oneDNN may use Winograd's or Fourier's way, no sums of products; float64 goes through neither.
+    def sums(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.ops.aten.convolution(x, weight, None, *options)
+
+    def gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Any, ...]:
+        mask = [wanted[0], True, False]
+        for_both = torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, mask)[:2]
+        return *for_both, gradient.sum((0, *range(2, gradient.dim()))) if wanted[2] else None
+
+    return sums, gradients
+
+
+FEW = 16  # windows of an image: with so few, a product for all images takes half to an eighth of the time
+
+
+def _by_windows(
+    sizes: list[int], stride: list[int], padding: list[int], dilation: list[int]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """One product, of the windows of all images and the weight; `sizes` are those of the results."""
+    options = {"stride": tuple(stride), "padding": tuple(padding), "dilation": tuple(dilation)}
+
+    def windows(x: Tensor, weight: Tensor) -> Tensor:
+        return functional.unfold(x, weight.shape[2:], **options).mT.flatten(0, 1)
+
+    def sums(x: Tensor, weight: Tensor) -> Tensor:
+        found = torch.mm(windows(x, weight), weight.flatten(1).t())
+        return found.view(len(x), *sizes, len(weight)).movedim(3, 1).contiguous()
+
+    def gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Any, ...]:
+        rows = gradient.flatten(2).mT.flatten(0, 1)
+        for_weight, for_bias = torch.mm(rows.t(), windows(x, weight)).view_as(weight), rows.sum(0)
+        if not wanted[0]:
+            return None, for_weight, for_bias
+        for_windows = torch.mm(rows, weight.flatten(1)).view(len(x), math.prod(sizes), weight[0].numel()).mT
+        return functional.fold(for_windows, x.shape[2:], weight.shape[2:], **options), for_weight, for_bias
+
+    return sums, gradients

@@ -77,14 +77,15 @@ class CrossEntropy(torch.autograd.Function):
         return for_logits * gradient, None, None
 
 
-def cross_entropy(logits: torch.Tensor, target: torch.Tensor, **options: Any) -> torch.Tensor | None:
+def cross_entropy(
+    logits: torch.Tensor, target: torch.Tensor, weight: Any = None, size_average: Any = None, ignore_index: int = -100,
+    reduce: Any = None, reduction: str = "mean", label_smoothing: float = 0.0,
+) -> torch.Tensor | None:  # fmt: skip
     """The mean over all images of labels, which is rounded once; None if it is another, or of more than LOSS_MOST."""
-    plain = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}
-    if any(value not in (None, plain.get(name)) for name, value in options.items()):
+    is_plain = weight is size_average is reduce is None and reduction == "mean" and label_smoothing == 0
+    if not is_plain or logits.dim() != 2 or target.dim() != 1 or target.is_floating_point():
         return None
-    if logits.dim() != 2 or target.dim() != 1 or target.is_floating_point():
-        return None
-    if target.numel() and target.amin().item() < 0:  # some are ignored
+    if ignore_index != -100 or (target.numel() and int(target.amin()) < 0):  # some are ignored
         return None
     check_float32("cross_entropy", logits)
     loss = CrossEntropy.apply(logits, target.long(), workers.is_of_images(logits))

@@ -14,7 +14,7 @@ import samebits
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samebits import functions, grid, softmax, watch
+from samebits import functions, grid, products, softmax, watch
 from torch.nn import functional
 
 Tensors = tuple[torch.Tensor, ...]
@@ -129,6 +129,28 @@ def test_wide_layers_large_batches_and_stacks_are_exact(n: int, k: int, m: int) 
 
 
 # What must not matter
+
+
+@pytest.mark.parametrize("n", [0, 3])
+@pytest.mark.parametrize(
+    ("size", "taps", "stride", "padding", "dilation"),
+    [
+        ([1, 1], [3, 3], [1, 1], [1, 1], [1, 1]),
+        ([4, 9], [3, 2], [2, 3], [1, 0], [1, 2]),
+        ([2, 2], [1, 1], *[[1, 1]] * 3),
+    ],
+)
+def test_both_ways_of_a_convolution_give_the_same_sums(n, size, taps, stride, padding, dilation) -> None:
+    draw = torch.Generator().manual_seed(2)
+    x, weight = (torch.randint(-9, 9, shape, generator=draw).double() for shape in ([n, 3, *size], [4, 3, *taps]))
+    expected, of_expected = products._by_images([stride, padding, dilation, False, [0, 0], 1])
+    y = expected(x, weight)
+    sums, gradients = products._by_windows(list(y.shape[2:]), stride, padding, dilation)
+    assert torch.equal(sums(x, weight), y) and sums(x, weight).is_contiguous()
+    gradient = torch.randint(-9, 9, y.shape, generator=draw).double()
+    found = gradients(gradient, x, weight, [True, True, True])
+    assert all(map(torch.equal, found, of_expected(gradient, x, weight, [True, True, True])))
+    assert gradients(gradient, x, weight, [False, True, True])[0] is None
 
 
 @many
