@@ -24,8 +24,7 @@ from torch import nn
 ROUNDS, BLOCK = 15, 50  # blocks of each way, and milliseconds that one lasts, or one step
 WHY = """
 On a busy machine the milliseconds are too many; the ratios are the better guide. Exact products and convolutions are of
-float64, twice the bytes of float32, and its convolutions PyTorch's plain ones, which are slow where an image is a few
-pixels, as deep in resnet18. Each sum first finds its largest number and rounds its terms."""
+float64, twice the bytes of float32. Each sum first finds its largest number and rounds its terms."""
 DRAW = torch.Generator().manual_seed(0)
 
 

@@ -2,7 +2,15 @@
 
 A computer rounds every sum, so a + (b + c) differs from (a + b) + c in its last bit. Libraries add in whatever order is
 fastest on the machine they find, and training doubles such a difference over and over. Here the order does not matter,
-as no sum rounds. README.md says how to use it; grid.py begins to say how it is done.
+as no sum rounds. README.md says how to use it. How it is done, in an order in which each part stands on those before:
+
+grid                        numbers with so few bits that their sums never round
+sums, products, functions   the three kinds of computing of which all is made
+moments, softmax            what is rounded once as a whole: normalization, the loss of a classifier
+composed, losses, recurrent ordinary PyTorch code, which runs in the exact mode as anybody's does
+tables, exact, watch        which function of PyTorch is which, and how what is none of them is refused
+optimizers, initial         steps, learning rates, initial weights
+workers, marks, native      several processes that train together
 """
 
 # ruff: noqa: F401

@@ -58,14 +58,17 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = 
 
 
 def norm(x: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """Of `p` 1, 2 or infinity."""
+    """Of `p` from 1 to infinity."""
     if p == math.inf:
         return x.abs().amax(dims_of(x, dim), keepdim)
     if p == 1:
         return x.abs().sum(dim, keepdim)
-    if p not in (2, "fro", None):
-        raise NotImplementedError(f"a norm of order {p}; 1, 2 and infinity are covered")
-    return root((x * x).sum(dim, keepdim))
+    if p in (2, "fro", None):
+        return root((x * x).sum(dim, keepdim))
+    if isinstance(p, str) or p < 1:
+        raise NotImplementedError(f"a norm of order {p}; 1 to infinity are covered")
+    total = (x.abs() ** p).sum(dim, keepdim)
+    return total.where(total != 0, 1) ** (1 / p) * (total != 0)
 
 
 def linalg_norm(x: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Tensor:
@@ -184,6 +187,13 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
 # Pooling and interpolation
 
 
+def beyond(size: int, taps: int, step: int, pad: int) -> int:
+    """By how much the first window that is not whole goes beyond the padding; 0 if it begins there, too."""
+    start = (size + 2 * pad - taps) // step * step + step
+    more = start + taps - size - 2 * pad
+    return more if more < step and start < size + pad else 0
+
+
 def avg_pool(dims: int) -> Callable[..., Tensor]:
     """avg_pool1d and its like, with as many dimensions."""
 
@@ -191,12 +201,13 @@ def avg_pool(dims: int) -> Callable[..., Tensor]:
         x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
         count_include_pad: bool = True, divisor_override: int | None = None,
     ) -> Tensor:  # fmt: skip
-        if ceil_mode:
-            raise NotImplementedError("average pooling with ceil_mode")
         kernel, stride, pads = (one_each(value, dims) for value in (kernel_size, stride or kernel_size, padding))
         around = [n for pad in reversed(pads) for n in (pad, pad)]
+        more = map(beyond, x.shape[-dims:], kernel, stride, pads) if ceil_mode else [0] * dims
+        after = [n for each in reversed([*more]) for n in (0, each)]
         windows, ones = functional.pad(x, around), torch.ones(x.shape[-dims:], device=x.device)
         ones = functional.pad(ones, around, value=float(count_include_pad))
+        windows, ones = functional.pad(windows, after), functional.pad(ones, after)
         for i in range(dims):
             windows = windows.unfold(x.dim() - dims + i, kernel[i], stride[i])
             ones = ones.unfold(i, kernel[i], stride[i])

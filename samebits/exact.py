@@ -65,6 +65,12 @@ def by_name(functions: dict[str, Call]) -> dict[Call, Call]:
 MAX_POOLS = "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d"
 PRIMITIVES: dict[str, Call] = {
     "sum": sums.sum_,
+    "cumsum": sums.cumsum,
+    **{
+        f"{name}{end}": sums.scattered(getattr(Tensor, f"{name}{end}"), pick, getattr(Tensor, f"add{end}"))
+        for name, pick in (("scatter_add", torch.gather), ("index_add", torch.index_select))
+        for end in ("", "_")
+    },
     "expand broadcast_to": sums.expand,
     "expand_as": lambda x, other: sums.expand(x, *other.shape),
     "embedding": sums.embedding,
@@ -77,7 +83,7 @@ PRIMITIVES: dict[str, Call] = {
     **{f"conv_transpose{n}d": products.convolution(n, transposed=True) for n in (1, 2, 3)},
     **{name: functions.of_one_number(name) for name in functions.FORMULAS},
     "softplus": functions.softplus,
-    "pow __pow__ float_power": functions.power,
+    "pow __pow__": functions.power,
     "__rpow__": lambda exponent, x: functions.power(x, exponent),
     "square": lambda x: x * x,
     "reciprocal": lambda x: torch.ones_like(x) / x,

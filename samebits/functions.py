@@ -26,23 +26,27 @@ Index = tuple[int, ...]  # of an element
 def settled(
     low: Tensor, high: Tensor, round_: Callable[[Tensor], Tensor], true_value: Callable[[Index], Decimal]
 ) -> Tensor:
-    """What `round_` makes, perhaps in place, of the true values, which lie from `low` to `high`, both float64.
+    """What `round_` makes of the true values, of which it has made `low` and `high` from bounds in float64.
 
-    Nearly always it makes the same of both, and so of what lies between. The few others, about one of 2**20 when
-    rounding to float32, are worked out anew from true_value(index). NaN stays NaN.
+    Nearly always they are the same, and so is what lies between. The few others, about one of 2**20 when rounding to
+    float32, are worked out anew from true_value(index). NaN stays NaN.
     """
-    first, last = round_(low), round_(high)
-    if not torch.equal(first, last):
-        for index in map(tuple, (first.ne(last) & low.eq(low)).nonzero().tolist()):
+    if not torch.equal(low, high):
+        for index in map(tuple, (low.ne(high) & low.eq(low)).nonzero().tolist()):
             with localcontext(prec=DIGITS):
                 value = float(true_value(index))
-            first[index] = round_(low.new_tensor(value))
-    return first
+            low[index] = round_(low.new_tensor(value, dtype=torch.float64))
+    return low
 
 
 def nearest(values: Tensor, true_value: Callable[[Index], Decimal], error: float = ERROR) -> Tensor:
-    """The float32 nearest to the true values, which float64 `values` have to within a relative `error`."""
-    return settled(values.mul(1 - error), values.mul(1 + error), Tensor.float, true_value)
+    """The float32 nearest to the true values, which float64 `values` have to within a relative `error`.
+
+    They are changed, as memory that is new takes as long as the arithmetic.
+    """
+    low = values.mul_(1 - error).float()
+    high = values.mul_((1 + error) / (1 - error)).float()
+    return settled(low, high, Tensor.float, true_value)
 
 
 # True values, to nearly 40 digits

@@ -188,7 +188,7 @@ def _by_images(options: list[Any]) -> tuple[Callable[..., Any], Callable[..., An
     def gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Any, ...]:
         mask = [wanted[0], True, False]
         for_both = torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, mask)[:2]
-        return *for_both, gradient.sum((0, *range(2, gradient.dim()))) if wanted[2] else None
+        return (*for_both, gradient.sum((0, *range(2, gradient.dim())))) if wanted[2] else for_both
 
     return sums, gradients
 

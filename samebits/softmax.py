@@ -25,7 +25,7 @@ class Softmax:
         self.error = ERROR + logits.shape[1] * 2.0**-53
 
     def nearest(self) -> torch.Tensor:
-        """The float32 nearest to each probability, (n, classes)."""
+        """The float32 nearest to each probability, (n, classes). To be called last: it changes the values."""
         return nearest(self.values, self._true_value, self.error)
 
     def losses(self, labels: torch.Tensor, images: int) -> torch.Tensor:
@@ -37,8 +37,8 @@ class Softmax:
         logs = self.values.gather(1, labels.unsqueeze(1)).log_()
         error = self.error + LOSS_MOST * 2.0**-50  # of the probability, and 4 last places of its logarithm
         logs = settled(
-            logs.sub(error),
-            logs + error,
+            fixed(logs - error, bits),
+            fixed(logs + error, bits),
             lambda x: fixed(x, bits),
             lambda index: self._true_value((index[0], int(labels[index[0]]))).ln(),
         )

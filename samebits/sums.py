@@ -60,12 +60,17 @@ def added(x: Tensor, dims: tuple[int, ...], total: bool) -> Tensor:
     return (workers.total(sums)[0] if total else sums).float()
 
 
+def rounds(x: Tensor) -> bool:
+    """Whether sums of `x` may, elsewhere; those of whole numbers don't."""
+    return x.is_floating_point() or x.is_complex()
+
+
 def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: Any = None) -> Tensor:
     """Exact, of float32; whole numbers are anyway. Over images it is the sum over those of all workers."""
     shared, dims = workers.is_of_images(x), dims_of(x, dim)
     total = shared and 0 in dims
     x = x if dtype is None else x.to(dtype)
-    if x.is_floating_point() or x.is_complex():
+    if rounds(x):
         check_float32("sum", x)
         shape = x.shape
         sums = Linear.apply(x, lambda x: added(x, dims, total), lambda gradient: gradient.expand(shape))
@@ -77,6 +82,21 @@ def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: A
         own = {len(x), math.prod(x.shape[dim] for dim in dims)}
         sums.own_terms = own  # type: ignore[attr-defined]  # by which no one should divide it
     return workers.of_images(sums) if shared and not total else sums
+
+
+def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Of each number and those before it; its gradient is the sum of its own and those after it."""
+    x = x if dtype is None else x.to(dtype)
+    if not rounds(x):
+        return torch.cumsum(x, dim)
+    check_float32("cumsum", x)
+    dims = dims_of(x, dim)
+    bits = term_bits(math.prod(x.shape[dim] for dim in dims))
+
+    def sums(x: Tensor) -> Tensor:
+        return on_grid_along(x, bits, dims, shared=False).cumsum(dim).float()
+
+    return Linear.apply(x, sums, lambda gradient: sums(gradient.flip(dims)).flip(dims))
 
 
 # Stretching
@@ -116,6 +136,11 @@ def broadcast(x: Tensor, shape: torch.Size, with_images: bool) -> Tensor:
 # Putting in places
 
 
+def added_at(index: Tensor, values: Tensor, count: int) -> Tensor:
+    """Float64 `values` (n, ...) on a grid added up where `index` (n,), from 0 to `count` - 1, says: (count, ...)."""
+    return values.new_zeros(count, *values.shape[1:]).index_add_(0, index, values)
+
+
 def taken(x: Tensor, index: Tensor, shared: bool, total: bool = False) -> Tensor:
     """Rows of float32 `x` (n, ...) by their numbers, int64 of any shape: (*index.shape, ...).
 
@@ -126,8 +151,7 @@ def taken(x: Tensor, index: Tensor, shared: bool, total: bool = False) -> Tensor
 
     def put(gradient: Tensor, index: Tensor) -> Tensor:
         bits = term_bits(workers.rows(index.numel()) if shared else index.numel())
-        sums = torch.zeros(shape, dtype=torch.float64, device=gradient.device)
-        sums.index_add_(0, index, on_grid(gradient, bits, shared=shared))
+        sums = added_at(index, on_grid(gradient, bits, shared=shared), len(x))
         return (workers.total(sums)[0] if total else sums).float()
 
     rows = Linear.apply(x, lambda x, index: x.index_select(0, index), put, index.flatten())
@@ -147,6 +171,28 @@ def picked(function: Call) -> Call:
         total = not own and any(isinstance(place, Tensor) and workers.is_of_images(place) for place in places)
         found = taken(x.reshape(-1), function(numbers, *args, **kwargs).long(), own or total, total)
         return workers.of_images(found) if total else found
+
+    return compute
+
+
+def scattered(function: Call, pick: Call, add: Call) -> Call:
+    """What a function makes of it that adds to `x` numbers, each where `pick` would take one by the same index."""
+
+    def compute(x: Tensor, dim: int, index: Tensor, *args: Any, alpha: float = 1, **named: Tensor) -> Any:
+        source: Tensor = (*args, *named.values())[0]
+        if not rounds(x):
+            return function(x, dim, index, source, **({} if alpha == 1 else {"alpha": alpha}))
+        check_float32(function.__name__, x, source)
+        workers.check_same(function.__name__, x, index, source)
+        places = pick(torch.arange(x.numel(), device=x.device).view(x.shape), dim, index)
+        source = source[tuple(map(slice, places.shape))] * alpha
+        dims = tuple(range(source.dim())) if dim in (0, -x.dim()) else tuple(range(1, source.dim()))
+
+        def put(source: Tensor, places: Tensor) -> Tensor:
+            values = on_grid_along(source, term_bits(source.numel()), dims, shared=False)
+            return added_at(places.flatten(), values.flatten(), x.numel()).float().view(x.shape)
+
+        return add(x, Linear.apply(source, put, lambda gradient, places: gradient.flatten()[places], places))
 
     return compute
 

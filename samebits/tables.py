@@ -83,7 +83,8 @@ LARGEST = dict.fromkeys(named("max"), torch.maximum) | dict.fromkeys(named("min"
 RANDOM = named("rand rand_like randint randint_like randperm random_")
 DRAWS = named("normal exponential_ log_normal_ geometric_ cauchy_ erfinv_ multinomial")
 OF_INTEGERS = named(
-    "cumsum prod bincount count_nonzero __floordiv__ __mod__ floor_divide remainder __rfloordiv__ __lshift__ __rshift__"
+    "prod cumprod bincount count_nonzero __floordiv__ __mod__ floor_divide remainder __rfloordiv__ __lshift__ "
+    "__rshift__"
 )
 BACKWARD = {torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad}
 PLAIN = (named(MOVE) | named(COMPARE) | {torch.device, torch._C._set_grad_enabled}) - ELEMENTWISE
@@ -102,7 +103,11 @@ JOIN = named("cat concat concatenate stack")
 ALONG = {
     function: (place, default)
     for place, default, names in (
-        (1, None, "amax amin any all argmax argmin max min aminmax squeeze squeeze_ flip count_nonzero __getitem__"),
+        (
+            1,
+            None,
+            "amax amin any all argmax argmin max min aminmax squeeze squeeze_ flip cumsum count_nonzero __getitem__",
+        ),
         (1, None, "__setitem__"),
         (9, None, "diag diagflat"),
         (9, 0, "flipud"),

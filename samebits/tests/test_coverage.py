@@ -62,6 +62,9 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "avg_pool2d": (lambda x: f.avg_pool2d(x, 2), (X,)),
     "avg_pool2d that overlaps": (lambda x: f.avg_pool2d(x, 3, 1, 1), (X,)),
     "avg_pool2d without padding": (lambda x: f.avg_pool2d(x, 3, 2, 1, count_include_pad=False), (X,)),
+    "avg_pool2d that goes beyond": (lambda x: f.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False), (X,)),
+    "avg_pool2d that goes beyond the padding": (lambda x: f.avg_pool2d(x, (4, 3), (3, 2), 1, ceil_mode=True), (X,)),
+    "avg_pool1d that begins within": (lambda x: f.avg_pool1d(x, 2, 3, 1, ceil_mode=True), (X[0],)),
     "avg_pool1d": (lambda x: f.avg_pool1d(x, 3, 2, 1), (X[0],)),
     "adaptive_avg_pool2d": (lambda x: f.adaptive_avg_pool2d(x, 1), (X,)),
     "adaptive_avg_pool2d of uneven parts": (lambda x: f.adaptive_avg_pool2d(x, (3, 4)), (X,)),
@@ -135,6 +138,10 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "linear by a vector": (f.linear, (M, V)),
     "linear of stacks": (f.linear, (Q, M, B)),
     "sum": (torch.sum, (M,)),
+    "cumsum": (lambda x: x.cumsum(0) + torch.cumsum(x, dim=-1), (M,)),
+    "scatter_add": (lambda x, y: x.scatter_add(0, ROWS, y[:2, :3]) + ones(x).index_add_(0, LABELS, x), (M, P)),
+    "scatter_add in a row": (lambda x, y: x.clone().scatter_add_(1, ROWS % 4, src=y[:2, :3]), (M, P)),
+    "index_add": (lambda x, y: x.index_add(1, LABELS[:4] % 4, y, alpha=0.3), (M, P)),
     "sum of dimensions": (lambda x: x.sum((0, -1), keepdim=True), (X,)),
     "sum of no dimensions, which are all": (lambda x: x.sum([]), (M,)),
     "mean": (lambda x: x.mean(1), (X,)),
@@ -148,6 +155,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "norms of linalg": (lambda x: torch.linalg.norm(x) + torch.linalg.norm(x, ord=1, dim=1), (M,)),
     "norms of vectors": (lambda x: torch.linalg.vector_norm(x, ord=torch.inf, dim=0), (M,)),
     "norms of matrices": (lambda x: torch.linalg.matrix_norm(x) + torch.linalg.norm(x, "fro", (-2, -1)), (X,)),
+    "norms of other orders": (lambda x: x.norm(3, 0) + torch.linalg.vector_norm(x * (V > 0), 1.5, 0), (M,)),
     "distances": (torch.cdist, (M, P)),
     "length and direction": (lambda v, g: torch._weight_norm(v, g, 0), (M, B[:, None])),
     "one length and direction": (lambda v, g: torch._weight_norm(v, g, -1), (M, B[0])),
@@ -423,14 +431,14 @@ def test_it_is_entered_again_within_itself_and_by_other_threads() -> None:
         with context:
             M.sum()
         with samebits.exact(), pytest.raises(samebits.NotExactError):
-            M.cumsum(0)
+            M.cumprod(0)
 
     exact = samebits.exact()
     with exact, ThreadPoolExecutor(1) as pool:
         for context in (exact, samebits.exact()):
             enter(context)
         with pytest.raises(samebits.NotExactError):
-            M.cumsum(0)
+            M.cumprod(0)
         pool.submit(enter, samebits.exact()).result()
 
 
