@@ -17,7 +17,6 @@ from torch import nn
 
 FOLDER = Path(__file__).parent
 SCRIPTS = "network.js", "ink.js", "doubt.js", "page.js"
-AT_ONCE = 1_000  # images, to spare memory
 
 
 def drawable(network: nn.Module, images: Tensors, arithmetic: Arithmetic) -> tuple[list[Layer], int]:
@@ -27,7 +26,7 @@ def drawable(network: nn.Module, images: Tensors, arithmetic: Arithmetic) -> tup
     """
     layers, found = chain.layers(network, images.batch(images.every()[:2])[0]), []
     with torch.no_grad(), arithmetic:
-        for index in images.every().split(AT_ONCE):
+        for index in images.parts():
             batch, _ = images.batch(index)
             found.append(network(batch))
             if not torch.equal(chain.compute(layers, batch), found[-1]):

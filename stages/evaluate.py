@@ -23,7 +23,6 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import nn
 from torch.nn import functional
 
-AT_ONCE = 1_000  # images, to spare memory; with exact numerics no result depends on it
 PUBLISHED = Path("data/published_loss.csv")  # who has no use for it deletes the file, and its two lines in dvc.yaml
 UNITS_SHOWN = 100  # of the hidden layer, in the picture of its weights
 NORMAL_QUANTILE = 1.959963984540054  # of 0.975, for intervals that hold with a probability of 95 %
@@ -34,7 +33,7 @@ def predict(network: nn.Module, images: Tensors, arithmetic: numerics.Arithmetic
     """The logits (n, 10) float32 of all images, each once and in order."""
     network.eval()
     with arithmetic:
-        return torch.cat([network(images.batch(index)[0]) for index in images.every().split(AT_ONCE)])
+        return torch.cat([network(images.batch(index)[0]) for index in images.parts()])
 
 
 def predictions(logits: torch.Tensor, labels: torch.Tensor) -> pandas.DataFrame:

@@ -53,7 +53,7 @@ def test_no_result_depends_on_how_the_images_are_cut(small, monkeypatch):
     images = tensors.to_tensors(data.load_test("digits"))
     arithmetic = numerics.arithmetic("exact", "cpu")
     whole = evaluate.predict(network, images, arithmetic)
-    monkeypatch.setattr(evaluate, "AT_ONCE", 4)
+    monkeypatch.setattr(tensors, "AT_ONCE", 4)
     assert torch.equal(evaluate.predict(network, images, arithmetic), whole)
 
 

@@ -9,6 +9,8 @@ from stages.lib.data import Split
 import numpy as np
 import torch
 
+AT_ONCE = 1_000  # images to predict, to spare memory
+
 
 @dataclass(frozen=True)
 class Tensors:
@@ -40,6 +42,10 @@ class Tensors:
     def every(self) -> torch.Tensor:
         """The indices of all images, in order."""
         return torch.arange(len(self.labels), device=self.labels.device)
+
+    def parts(self) -> tuple[torch.Tensor, ...]:
+        """The same, AT_ONCE at a time; with exact numerics no prediction depends on that."""
+        return self.every().split(AT_ONCE)
 
 
 def to_tensors(split: Split, device: str | torch.device = "cpu") -> Tensors:
