@@ -112,6 +112,12 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "attention to nothing": (lambda q, k, v: f.scaled_dot_product_attention(q, k, v, ROWS_SEEN), (Q, K, D)),
     "causal attention": (lambda q, k, v: f.scaled_dot_product_attention(q, k, v, is_causal=True), (Q, K, D)),
     "attention with a mask": (f.scaled_dot_product_attention, (Q, K, D, Q[0, 0] @ K[0, 0].T)),
+    "attention that ignores": (
+        lambda x, w: f.multi_head_attention_forward(
+            x, x, x, 4, 2, w, None, None, None, False, 0.0, torch.eye(4).to(x), None, False,
+            ROWS_SEEN[:, :3] & (torch.arange(3) == 2), attn_mask=torch.ones(3, 3, dtype=torch.bool).triu(1),
+        )[0], (Q[0], numbers(12, 4)),
+    ),
     "matmul of vectors": (torch.matmul, (V, V + 1)),
     "matmul of matrix and vector": (torch.matmul, (M, V)),
     "matmul of vector and matrix": (torch.matmul, (V, M.T)),
