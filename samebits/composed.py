@@ -137,13 +137,20 @@ def group_norm(x: Tensor, groups: int, weight: Any = None, bias: Any = None, eps
     return scaled(y, per_channel(x, weight), per_channel(x, bias))
 
 
+def last_of(x: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
+    """The dimensions that have this shape."""
+    if tuple(x.shape[-len(shape) :]) != tuple(shape):
+        raise RuntimeError(f"expected input of shape [*, {', '.join(map(str, shape))}], found {list(x.shape)}")
+    return dims_of(x, range(-len(shape), 0))
+
+
 def layer_norm(x: Tensor, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any) -> Tensor:
-    return scaled(standardized(x, dims_of(x, range(-len(shape), 0)), eps)[0], weight, bias)
+    return scaled(standardized(x, last_of(x, shape), eps)[0], weight, bias)
 
 
 def rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     eps = torch.finfo(x.dtype).eps if eps is None else eps
-    return scaled(x / ((x * x).mean(dims_of(x, range(-len(shape), 0)), True) + eps).sqrt(), weight)
+    return scaled(x / ((x * x).mean(last_of(x, shape), True) + eps).sqrt(), weight)
 
 
 # Activations
@@ -166,13 +173,13 @@ def glu(x: Tensor, dim: int = -1) -> Tensor:
 
 def softmax(x: Tensor, dim: Any = None) -> Tensor:
     dim = dim if dim is not None else int(x.dim() not in (0, 1, 3))  # as PyTorch has it for older code
-    exponentials = (x - x.detach().amax(dim, True)).exp()
+    exponentials = (x.contiguous() - x.detach().amax(dim, True)).exp()
     return exponentials / exponentials.sum(dim, True)
 
 
 def log_softmax(x: Tensor, dim: Any = None) -> Tensor:
     dim = dim if dim is not None else int(x.dim() not in (0, 1, 3))
-    shifted = x - x.detach().amax(dim, True)
+    shifted = x.contiguous() - x.detach().amax(dim, True)
     return shifted - shifted.exp().sum(dim, True).log()
 
 
@@ -331,12 +338,24 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, channels: bool = F
 
     Every worker draws for the images of all, so that what is dropped does not depend on how they are shared out.
     """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training:
         return x
     shape = [*x.shape[:2], *[1] * (x.dim() - 2)] if channels else list(x.shape)
     shared = workers.is_of_images(x)
     drawn = workers.draw(x, lambda n: torch.rand(n, *shape[1:])) if shared else torch.rand(shape)
     return (x * (drawn >= p).to(x.device).float().expand(x.shape)) / (1 - p if p < 1 else 1)
+
+
+def dropout_of_channels(one: int | None = None) -> Callable[..., Tensor]:
+    """dropout1d and its like, of channels in the second dimension, or the first if there are so many: one image."""
+
+    def compute(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+        images = x.unsqueeze(0) if x.dim() == one else x
+        return dropout(images, p, training, channels=True).view(x.shape)
+
+    return compute
 
 
 # Attention
@@ -388,8 +407,9 @@ def multi_head_attention_forward(
     if key_padding_mask is not None:
         scores = masked(scores, key_padding_mask[:, None, None], keeps=False)
     attention = dropout(scores.softmax(-1), dropout_p, training)
-    result = functional.linear((attention @ values).transpose(1, 2).flatten(2), out_weight, out_bias).transpose(0, 1)
-    return result, (attention.mean(1) if average_attn_weights else attention) if need_weights else None
+    result = functional.linear((attention @ values).transpose(1, 2).flatten(2), out_weight, out_bias)
+    seen = attention.mean(1) if average_attn_weights else attention
+    return result.transpose(0, 1).contiguous(), seen if need_weights else None
 
 
 NAMES = (
@@ -426,5 +446,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NA
     "avg_pool2d": avg_pool(2),
     "avg_pool3d": avg_pool(3),
     "adaptive_avg_pool1d": lambda x, size: adaptive_avg_pool2d(x.unsqueeze(-2), (1, *one_each(size, 1))).squeeze(-2),
-    "dropout1d dropout2d dropout3d feature_dropout": lambda x, p=0.5, training=True: dropout(x, p, training, True),
+    "dropout1d": dropout_of_channels(2),
+    "dropout2d feature_dropout": dropout_of_channels(),
+    "dropout3d": dropout_of_channels(4),
 }

@@ -106,7 +106,7 @@ COMPOSED[torch.linalg.norm] = composed.linalg_norm
 for name in ("batch_norm", "instance_norm", *losses.FUNCTIONS):
     for other in named(name) - {getattr(functional, name)}:
         del COMPOSED[other]  # their arguments, too
-PLAIN = tables.PLAIN - COMPUTED.keys() - COMPOSED.keys()
+PLAIN = tables.PLAIN - COMPUTED.keys() - COMPOSED.keys() - tables.OF_ZEROS
 DECIDES = named("sum") | COMPOSED.keys()  # they say themselves what is of images
 
 
@@ -136,6 +136,8 @@ class Exact(TorchFunctionMode):
                 result = compute(*args, **kwargs)
             else:
                 result = (self._composed if func in COMPOSED else self._checked)(func, args, kwargs)
+            if func in tables.OF_ZEROS:
+                unsigned(result)
         if self.others and func not in DECIDES:
             marks.note(func, args, kwargs or {}, result)
         return result
@@ -185,7 +187,7 @@ class Exact(TorchFunctionMode):
         elif func in tables.DRAWS:
             reason = "it rounds as the machine does; draw by normal_ or uniform_"
             raise refusal(name_of(func), reason)
-        elif func not in tables.RANDOM and func not in tables.LARGEST:
+        elif func not in tables.RANDOM and func not in tables.OF_ZEROS:
             raise refusal(name_of(func), "it is not among the functions known to have one right answer")
         result = func(*args, **kwargs)
         if func in tables.RANDOM and workers.are_sizes_of_images(result.shape):
@@ -230,14 +232,22 @@ def elementwise(func: Call, args: Any, kwargs: Any, tensors: list[Tensor]) -> An
         shared = [workers.is_of_images(x) for x in tensors]
         shape = torch.broadcast_shapes(*(x.shape for x in tensors))
         if any(shared) or any(x.shape != shape for x in tensors):
-            args, kwargs = each_tensor(lambda x: sums.broadcast(x, shape, any(shared)), args, kwargs)
+            args, kwargs = each_value(
+                lambda x: sums.broadcast(x, shape, any(shared)) if isinstance(x, Tensor) else x, args, kwargs
+            )
     return func(*args, **kwargs)
 
 
-def each_tensor(change: Call, args: Any, kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments, with what `change` makes of those that are tensors."""
-    found = [change(value) if isinstance(value, Tensor) else value for value in (*args, *kwargs.values())]
-    return found[: len(args)], dict(zip(kwargs, found[len(args) :], strict=True))
+def each_value(change: Call, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What `change` makes of each argument."""
+    return tuple(map(change, args)), {name: change(value) for name, value in kwargs.items()}
+
+
+def unsigned(result: Any) -> None:
+    """Make zeros +0, where it depends on the processor which of two is taken for the larger."""
+    for x in marks.flat([result]):
+        if isinstance(x, Tensor) and x.is_floating_point():
+            x.data.add_(0.0)  # `data`, as the gradient of ReLU has kept the result
 
 
 def put(func: Call, args: Any, kwargs: Any) -> Any:
@@ -318,16 +328,18 @@ class exact:  # noqa: N801
             for context in (optimizers.shielded_steps(), self.watch, self.mode):
                 stack.enter_context(context)
             stack.callback(setattr, exact.within, "active", False)
+            stack.callback(setattr, optimizers.now, "steps", False)
             exact.within.active = True
             self.entered.append(stack.pop_all())
 
     def __exit__(self, *error: Any) -> None:
         self.entered.pop().__exit__(*error)
 
-    def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         optimizers.check(optimizer)
         self.scheduled = optimizers.rounded(optimizer)
         optimizers.now.steps = True
+        return each_value(lambda value: optimizers.outside(value) if callable(value) else value, args, kwargs)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         optimizers.now.steps = False

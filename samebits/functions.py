@@ -102,17 +102,20 @@ class Formula(NamedTuple):
     library: Callable[[Tensor], Tensor]
     true_value: Callable[[Decimal], Decimal]
     gradient: Callable[[Tensor, Tensor, Tensor], Tensor]
+    of_result: bool = False  # whether the gradient needs no x, which may then be changed in place
 
 
 FORMULAS = {
-    "exp": Formula(torch.exp, Decimal.exp, lambda g, x, y: g * y),
-    "expm1": Formula(torch.expm1, exp_minus_1, lambda g, x, y: (y + 1).mul_(g)),
+    "exp": Formula(torch.exp, Decimal.exp, lambda g, x, y: g * y, True),
+    "expm1": Formula(torch.expm1, exp_minus_1, lambda g, x, y: (y + 1).mul_(g), True),
     "log": Formula(torch.log, Decimal.ln, lambda g, x, y: g / x),
     "log1p": Formula(torch.log1p, log_1_plus, lambda g, x, y: g / (x + 1)),
-    "sqrt": Formula(torch.sqrt, Decimal.sqrt, lambda g, x, y: g / (y * 2)),
+    "sqrt": Formula(torch.sqrt, Decimal.sqrt, lambda g, x, y: g / (y * 2), True),
     "rsqrt": Formula(lambda x: 1 / torch.sqrt(x), lambda x: 1 / x.sqrt(), lambda g, x, y: g / (x * -2) * y),
-    "sigmoid": Formula(torch.sigmoid, lambda x: 1 / (1 + (-x).exp()), lambda g, x, s: (1 - s).mul_(s).mul_(g)),
-    "tanh": Formula(torch.tanh, lambda x: (e := exp_minus_1(2 * x)) / (e + 2), lambda g, x, t: (1 - t * t).mul_(g)),
+    "sigmoid": Formula(torch.sigmoid, lambda x: 1 / (1 + (-x).exp()), lambda g, x, s: (1 - s).mul_(s).mul_(g), True),
+    "tanh": Formula(
+        torch.tanh, lambda x: (e := exp_minus_1(2 * x)) / (e + 2), lambda g, x, t: (1 - t * t).mul_(g), True
+    ),
     "erf": Formula(torch.erf, error_function, lambda g, x, y: apply("exp", -x * x).mul_(2 / math.sqrt(math.pi)) * g),
     "softplus": Formula(
         lambda x: functional.softplus(x, threshold=50),
@@ -156,7 +159,7 @@ class OfOneNumber(torch.autograd.Function):
         """The values."""
         y = apply(formula, x)
         ctx.formula = formula
-        ctx.save_for_backward(x, y)
+        ctx.save_for_backward(None if formula.of_result else x, y)
         return y
 
     @staticmethod
@@ -204,7 +207,7 @@ def power(x: Any, exponent: Any) -> Any:
     result = None
     for _ in range(int(abs(exponent))):
         result = x if result is None else result * x
-    result = torch.ones_like(x) if result is None else result
+    result = torch.where(torch.ones_like(x, dtype=torch.bool), 1.0, x) if result is None else result  # with a gradient
     return torch.ones_like(result) / result if exponent < 0 else result
 
 

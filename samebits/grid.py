@@ -45,14 +45,11 @@ def on_grid(x: Tensor, bits: int, *, shared: bool = False) -> Tensor:
     return fixed(x.double(), bits - max(math.frexp(largest)[1], SMALLEST))
 
 
-def on_grid_along(x: Tensor, bits: int, dims: tuple[int, ...], *, shared: bool) -> Tensor:
-    """As `on_grid` if `dims` include the first, which may be images; else as `on_grids`, so that each is on its own."""
-    return on_grid(x, bits, shared=shared) if 0 in dims else on_grids(x, bits, dims)
-
-
-def on_grids(x: Tensor, bits: int, dims: tuple[int, ...]) -> Tensor:
+def on_grids(x: Tensor, bits: int, dims: tuple[int, ...], *, shared: bool = False) -> Tensor:
     """As `on_grid`, but what lies along `dims` has a grid of its own, so that it does not depend on anything else."""
-    return below(x, bits, x.abs().amax(dims, keepdim=True) if x.numel() else x.new_zeros(()))
+    none = [1 if dim in dims else size for dim, size in enumerate(x.shape)]
+    largest = x.abs().amax(dims, keepdim=True) if x.numel() else x.new_zeros(none)
+    return below(x, bits, workers.largest_of(largest) if shared else largest)
 
 
 def below(x: Tensor, bits: int, largest: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ The mean cross-entropy of labels, which nearly everybody takes, is rounded once 
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,22 @@ from torch.nn import functional
 def reduced(losses: Tensor, reduction: str, divisor: Any = None) -> Tensor:
     if reduction == "none":
         return losses
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
     return losses.sum() if reduction == "sum" else losses.sum() / (count(losses, None) if divisor is None else divisor)
+
+
+def check_sizes(target: Tensor, expected: torch.Size) -> None:
+    if target.shape != expected:
+        raise ValueError(f"expected a target of size {tuple(expected)}, found {tuple(target.shape)}")
+
+
+def stretched(x: Tensor, y: Tensor) -> Tensor:
+    """The difference of x and y; with a warning, as PyTorch has it, if one of them must be stretched for that."""
+    if x.shape != y.shape:
+        told = f"a target of size {tuple(y.shape)} for input of size {tuple(x.shape)} is stretched to it, or it to that"
+        warnings.warn(f"{told}: see that you mean it", stacklevel=2)
+    return x - y
 
 
 def nll_loss(
@@ -27,6 +43,7 @@ def nll_loss(
     if logs.dim() == 1:
         one = logs.unsqueeze(0), labels.unsqueeze(0)
         return nll_loss(*one, weight, ignore_index, reduction, label_smoothing).squeeze(0)
+    check_sizes(labels, torch.Size([*logs.shape[:1], *logs.shape[2:]]))
     kept = labels != ignore_index
     labels = labels.where(kept, 0).long()
     weights = kept.float() if weight is None else weight[labels] * kept
@@ -48,6 +65,7 @@ def cross_entropy(
     logs = logits.log_softmax(1)
     if not target.is_floating_point():
         return nll_loss(logs, target, weight, ignore_index, reduction, label_smoothing)
+    check_sizes(target, logits.shape)
     target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
     return reduced(-scaled(logs * target, per_channel(logs, weight)).sum(1), reduction)
 
@@ -57,9 +75,21 @@ def kl_div(x: Tensor, y: Tensor, reduction: str = "mean", log_target: bool = Fal
     return losses.sum() / count(x, 0) if reduction == "batchmean" else reduced(losses, reduction)
 
 
+def square(x: Tensor, y: Tensor) -> Tensor:
+    difference = stretched(x, y)
+    return difference * difference
+
+
 def huber(x: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
-    distance = (x - y).abs()
+    distance = stretched(x, y).abs()
     return torch.where(distance < delta, distance * distance * 0.5, (distance - 0.5 * delta) * delta)
+
+
+def binary(x: Tensor, y: Tensor) -> Tensor:
+    check_sizes(y, x.shape)
+    if ((x < 0) | (x > 1)).any():
+        raise RuntimeError("all elements of input should be between 0 and 1")
+    return -(y * limited_log(x) + (1 - y) * limited_log(1 - x))
 
 
 def limited_log(x: Tensor) -> Tensor:
@@ -68,6 +98,7 @@ def limited_log(x: Tensor) -> Tensor:
 
 
 def logistic(x: Tensor, y: Tensor, pos_weight: Tensor | None = None) -> Tensor:
+    check_sizes(y, x.shape)
     right = functional.softplus(-x, threshold=math.inf)
     return (1 - y) * x + (right if pos_weight is None else right * ((pos_weight - 1) * y + 1))
 
@@ -123,11 +154,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "cross_entropy": cross_entropy,
     "kl_div": kl_div,
     "pairwise_distance": pairwise_distance,
-    "mse_loss": each(lambda x, y: (x - y) * (x - y), by_weight=True),
-    "l1_loss": each(lambda x, y: (x - y).abs()),
+    "mse_loss": each(square, by_weight=True),
+    "l1_loss": each(lambda x, y: stretched(x, y).abs()),
     "huber_loss": each(huber),
-    "smooth_l1_loss": each(lambda x, y, beta=1.0: huber(x, y, beta) / beta if beta else (x - y).abs()),
-    "binary_cross_entropy": each(lambda x, y: -(y * limited_log(x) + (1 - y) * limited_log(1 - x))),
+    "smooth_l1_loss": each(lambda x, y, beta=1.0: huber(x, y, beta) / beta if beta else stretched(x, y).abs()),
+    "binary_cross_entropy": each(binary),
     "binary_cross_entropy_with_logits": each(logistic),
     "soft_margin_loss": each(lambda x, y: functional.softplus(-x * y, threshold=math.inf)),
     "hinge_embedding_loss": each(lambda x, y, margin=1.0: torch.where(y == 1, x, (margin - x).clamp_min(0))),

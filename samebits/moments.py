@@ -29,7 +29,7 @@ class Standardized(torch.autograd.Function):
         own = math.prod(x.shape[dim] for dim in dims)
         ctx.n, ctx.dims, ctx.total, ctx.has_bias = workers.rows(own) if total else own, dims, total, bias is not None
         low, high = bounds(x, dims, total)
-        middle = (low + high).div_(2)
+        middle = (low + high).add_(0.0).div_(2)  # of zeros +0
         x = x - middle
         on_grid = below(x, factor_bits(ctx.n), torch.maximum(high - middle, middle - low).abs_())
         mean, squares = (sums / divisor(ctx.n, sums) for sums in sums_of(on_grid, on_grid, dims, total))
@@ -79,6 +79,7 @@ def standardized(
     """
     check_float32("normalization", x, weight, bias)
     shared = workers.is_of_images(x)
+    x = x.contiguous()
     with torch._C.DisableTorchFunction():  # float64, which the exact mode leaves to those who know its errors
         y, mean, variance = Standardized.apply(x, weight, bias, dims, eps, shared and 0 in dims)
         return workers.of_images(y) if shared else y, mean.detach(), variance.detach()

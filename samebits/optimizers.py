@@ -129,6 +129,7 @@ METHODS: dict[str, Call] = {
     "item": item,
     "div": truediv,
     "__truediv__": truediv,
+    "__rtruediv__": lambda x, other: truediv(x.new_tensor(other), x),
 }
 ORIGINALS: dict[str, Call] = {name: getattr(Tensor, name) for name in METHODS}
 now = SimpleNamespace(steps=False)  # whether an optimizer does
@@ -153,14 +154,29 @@ def shielded(step: Call) -> Call:
 
     @wraps(step)
     def compute(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if callable(kwargs.get("closure", args[0] if args else None)):
-            return step(self, *args, **kwargs)
-        now.steps = True
+        before = now.steps
         try:
+            if callable(kwargs.get("closure", args[0] if args else None)):
+                return step(self, *args, **kwargs)
+            now.steps = True
             with torch._C.DisableTorchFunction():
                 return step(self, *args, **kwargs)
         finally:
-            now.steps = False
+            now.steps = before
+
+    return compute
+
+
+def outside(closure: Call) -> Call:
+    """A closure that a step calls, in which Tensor's methods are PyTorch's own again."""
+
+    @wraps(closure)
+    def compute() -> Any:
+        before, now.steps = now.steps, False
+        try:
+            return closure()
+        finally:
+            now.steps = before
 
     return compute
 

@@ -54,12 +54,13 @@ class Product(torch.autograd.Function):
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None, operation: Operation, shared: bool) -> Tensor:
-    """As Product; where nothing is trained, each image has a grid of its own."""
+    """As Product; where nothing is trained, each image has a grid of its own, in stacks each row and each column."""
     if torch.is_grad_enabled():
         return Product.apply(a, b, bias, operation, shared)
     bits = factor_bits(operation.terms)
-    a = on_grids(a, bits, tuple(range(1, a.dim())))
-    return rounded(operation.sums(a, on_grids(b, bits, (1, 2)) if operation.is_stack else on_grid(b, bits)), bias)
+    if operation.is_stack:
+        return rounded(operation.sums(on_grids(a, bits, (2,)), on_grids(b, bits, (1,))), bias)
+    return rounded(operation.sums(on_grids(a, bits, tuple(range(1, a.dim()))), on_grid(b, bits)), bias)
 
 
 def nearest_sums(sums: Tensor) -> Tensor:
@@ -108,9 +109,11 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         return matmul(a.unsqueeze(0), b).squeeze(-2 if b.dim() > 1 else 0)
     if b.dim() == 1:
         return matmul(a, b.unsqueeze(1)).squeeze(-1)
-    if b.dim() == 2:
+    if b.dim() == 2 and (torch.is_grad_enabled() or workers.size() > 1):
         workers.check_same("matmul", b)
         return linear(a, b.t())
+    if b.dim() == 2:  # either may be of images
+        return matmul(a.reshape(1, -1, a.shape[-1]), b.unsqueeze(0)).view(*a.shape[:-1], b.shape[1])
     shared = workers.is_of_images(a), workers.is_of_images(b)
     if any(shared) and not all(shared):
         raise refusal("matmul", "with several workers, of images and of weights that are no matrix")

@@ -70,7 +70,8 @@ def layers(step: Step) -> Callable[..., Any]:
                 outputs.append(output)
                 ends.append(state)
             x = torch.cat(outputs, 2) if bidirectional else outputs[0]
-        return x if batch_first else x.transpose(0, 1), *(torch.stack(end) for end in zip(*ends, strict=True))
+        x = x if batch_first else x.transpose(0, 1).contiguous()
+        return x, *(torch.stack(end) for end in zip(*ends, strict=True))
 
     return compute
 

@@ -83,7 +83,7 @@ def cross_entropy(
 ) -> torch.Tensor | None:  # fmt: skip
     """The mean over all images of labels, which is rounded once; None if it is another, or of more than LOSS_MOST."""
     is_plain = weight is size_average is reduce is None and reduction == "mean" and label_smoothing == 0
-    if not is_plain or logits.dim() != 2 or target.dim() != 1 or target.is_floating_point():
+    if not is_plain or logits.dim() != 2 or target.shape != logits.shape[:1] or target.is_floating_point():
         return None
     if ignore_index != -100 or (target.numel() and int(target.amin()) < 0):  # some are ignored
         return None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from samebits import workers
 from samebits.errors import check_float32, refusal
-from samebits.grid import on_grid, on_grid_along, term_bits
+from samebits.grid import below, on_grid, on_grids, term_bits
 from torch import Tensor
 from torch.nn import functional
 
@@ -56,7 +56,7 @@ def added(x: Tensor, dims: tuple[int, ...], total: bool) -> Tensor:
         return x.clone()
     terms = math.prod(x.shape[dim] for dim in dims)
     bits = term_bits(workers.rows(terms) if total else terms)
-    sums = on_grid_along(x, bits, dims, shared=total).sum(dims, keepdim=True)
+    sums = on_grids(x, bits, dims, shared=total).sum(dims, keepdim=True)
     return (workers.total(sums)[0] if total else sums).float()
 
 
@@ -94,7 +94,7 @@ def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     bits = term_bits(math.prod(x.shape[dim] for dim in dims))
 
     def sums(x: Tensor) -> Tensor:
-        return on_grid_along(x, bits, dims, shared=False).cumsum(dim).float()
+        return on_grids(x, bits, dims).cumsum(dim).float()
 
     return Linear.apply(x, sums, lambda gradient: sums(gradient.flip(dims)).flip(dims))
 
@@ -185,14 +185,18 @@ def scattered(function: Call, pick: Call, add: Call) -> Call:
         check_float32(function.__name__, x, source)
         workers.check_same(function.__name__, x, index, source)
         places = pick(torch.arange(x.numel(), device=x.device).view(x.shape), dim, index)
-        source = source[tuple(map(slice, places.shape))] * alpha
-        dims = tuple(range(source.dim())) if dim in (0, -x.dim()) else tuple(range(1, source.dim()))
+        if pick is torch.gather:
+            source = source[tuple(map(slice, places.shape))]
+        elif source.shape != places.shape:
+            raise RuntimeError(f"index_add: expected a source of shape {places.shape}, found {source.shape}")
 
         def put(source: Tensor, places: Tensor) -> Tensor:
-            values = on_grid_along(source, term_bits(source.numel()), dims, shared=False)
-            return added_at(places.flatten(), values.flatten(), x.numel()).float().view(x.shape)
+            values, index = source.flatten(), places.flatten()
+            largest = values.new_zeros(x.numel()).scatter_reduce_(0, index, values.abs(), "amax")  # of each sum's
+            values = below(values, term_bits(len(values)), largest[index])
+            return added_at(index, values, x.numel()).float().view(x.shape)
 
-        return add(x, Linear.apply(source, put, lambda gradient, places: gradient.flatten()[places], places))
+        return add(x, Linear.apply(source * alpha, put, lambda gradient, places: gradient.flatten()[places], places))
 
     return compute
 

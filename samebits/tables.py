@@ -38,8 +38,9 @@ MOVE = (
     "is_same_size data_ptr element_size storage_offset untyped_storage storage _typed_storage resize_ set_ is_shared "
     "share_memory_ register_hook where argmax argmin amax amin aminmax tril triu diagonal masked_select rot90 "
     "resolve_conj resolve_neg is_inference is_signed pin_memory register_post_accumulate_grad_hook get_device "
-    "manual_seed block_diag pixel_shuffle pixel_unshuffle triu_ tril_ _parse_to _has_compatible_shallow_copy_type "
-    "channel_shuffle squeeze_ unsqueeze_ triu_indices tril_indices _assert __array__ __len__ __repr__ __format__ "
+    "manual_seed block_diag pixel_shuffle pixel_unshuffle triu_ tril_ _parse_to has_names "
+    "_has_compatible_shallow_copy_type channel_shuffle squeeze_ unsqueeze_ triu_indices tril_indices _assert "
+    "__array__ __len__ __repr__ __format__ "
     "constant_ zeros_ ones_ __bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
 )
 # Their results are whole numbers or truth values, and have no gradients.
@@ -80,6 +81,11 @@ DIVIDE = named("div div_ divide true_divide __truediv__ __itruediv__")
 WITHOUT_GRADIENT, PICKED, PUTS = named(LACK), named(PICK), named(PUT)
 # Of one tensor a search; of two an operation for each element.
 LARGEST = dict.fromkeys(named("max"), torch.maximum) | dict.fromkeys(named("min"), torch.minimum)
+# The larger of -0 and +0 is one or the other, by the processor or by the thread.
+OF_ZEROS = LARGEST.keys() | named(
+    "relu relu_ relu6 hardtanh hardtanh_ clamp clamp_ clip clip_ clamp_min clamp_max clamp_min_ clamp_max_ maximum "
+    "minimum amax amin aminmax softshrink"
+)
 RANDOM = named("rand rand_like randint randint_like randperm random_")
 DRAWS = named("normal exponential_ log_normal_ geometric_ cauchy_ erfinv_ multinomial")
 OF_INTEGERS = named(

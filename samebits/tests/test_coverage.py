@@ -42,6 +42,13 @@ def placed(x: torch.Tensor, v: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return y
 
 
+def added_to_itself(x: torch.Tensor) -> torch.Tensor:
+    h = x * 1
+    for function in (torch.tanh, torch.sigmoid, torch.exp, torch.expm1):
+        h += function(h)
+    return h
+
+
 CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "conv1d": (lambda x, w: f.conv1d(x, w, padding=1), (numbers(3, 4, 7), W[..., 0])),
     "conv2d with stride, padding and dilation": (lambda x, w, b: f.conv2d(x, w, b, (2, 1), (1, 2), (2, 1)), (X, W, B)),
@@ -175,6 +182,8 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "broadcasting": (lambda x, v, b: (x + v) * v / (b[:, None] * b[:, None] + 1) - v, (M, V, B)),
     "add with alpha": (lambda x, v: torch.add(x, v, alpha=0.3).sub(v, alpha=2), (M, V)),
     "whole powers": (lambda x: x**3 + x.pow(2) + x**-2 + 1 / x, (P,)),
+    "a power that is 1": (lambda x: x**0, (M,)),
+    "functions that are added to what they are of": (added_to_itself, (M,)),
     "broken powers": (lambda x: x**0.5 + x**1.5 + x**-0.3 + 3.7**x + 2 ** (x - 1), (P,)),
     "broken powers of 0": (lambda x: x**1.5 + x**2.3, (M.clamp(min=0),)),
     "sqrt and rsqrt": (lambda x: x.sqrt() + torch.rsqrt(x), (P,)),
@@ -403,6 +412,91 @@ def test_dropout_drops_whole_channels() -> None:
     with samebits.exact():
         found = nn.Dropout2d(0.5)(ones(X))
     assert set(found.flatten(2).sum(2).flatten().tolist()) == {0.0, 84.0}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        f.relu, f.relu6, f.softshrink, torch.relu_, lambda x: x.clamp(0, 1), lambda x: x.clamp_min(0), torch.amax,
+        lambda x: torch.maximum(x, -x), lambda x: x.max(0)[0], torch.max, lambda x: torch.stack([*x.aminmax()]),
+    ],
+)  # fmt: skip
+def test_the_larger_of_zeros_is_plus_0(function: Call) -> None:
+    """Of -0 and +0, processors and threads take one or the other."""
+    with samebits.exact():
+        assert not function(torch.tensor([0.0, -0.0] * 9)[1:]).signbit().any()
+
+
+def test_columns_have_grids_of_their_own() -> None:
+    scales = torch.tensor([1e5, 1.0, 1e-5, 3.0])
+    with samebits.exact():
+        found = torch.stack([M.mul(scales).std(0), M.mul(scales).norm(dim=0), M.mul(scales).norm(4, dim=0)]) / scales
+    expected = torch.stack([M.double().std(0), M.double().norm(dim=0), M.double().norm(4, dim=0)])
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "dimension"),
+    [
+        (lambda x: x.mean(0), (7, 3, 5), 1),
+        (lambda x: x.var(0).cumsum(1), (7, 3, 5), 1),
+        (lambda x: torch.zeros(3, 5).index_add(0, torch.arange(6) // 2, x.flatten(0, 1)), (3, 2, 5), 0),
+        (lambda x: (numbers(4, 5) @ x.t()).t(), (3, 5), 0),
+        (lambda x: torch.einsum("ebi,eio->beo", x, numbers(7, 5, 4)), (7, 3, 5), 1),
+    ],
+)
+def test_it_does_so_wherever_images_are(function: Call, shape: tuple[int, ...], dimension: int) -> None:
+    x = numbers(*shape, seed=9).transpose(0, dimension) * torch.tensor([1e-6, 1.0, 300.0]).view(
+        3, *[1] * (len(shape) - 1)
+    )
+    first = x * torch.tensor([1.0, 0.0, 0.0]).view(3, *[1] * (len(shape) - 1))
+    with torch.no_grad(), samebits.exact():
+        together, alone = (function(images.transpose(0, dimension))[0] for images in (x, first))
+    assert torch.equal(together, alone) and together.any()
+
+
+@pytest.mark.parametrize(
+    ("error", "wrong"),
+    [
+        (ValueError, lambda: f.binary_cross_entropy(P[:, :1] / 3, P[:, 0] / 3)),
+        (ValueError, lambda: f.binary_cross_entropy_with_logits(M[:, :1], P[:, 0] / 3)),
+        (RuntimeError, lambda: f.binary_cross_entropy(P, P)),
+        (ValueError, lambda: f.cross_entropy(M, LABELS[:3])),
+        (ValueError, lambda: f.nll_loss(M, LABELS[:3])),
+        (ValueError, lambda: f.cross_entropy(M, M[:1])),
+        (ValueError, lambda: f.mse_loss(M, P, reduction="avg")),
+        (RuntimeError, lambda: f.layer_norm(M, (3,))),
+        (RuntimeError, lambda: M.index_add(0, LABELS[:3], M)),
+        (ValueError, lambda: f.dropout(M, 1.5)),
+    ],
+)
+def test_sizes_and_options_that_pytorch_refuses_are_refused(error: type[Exception], wrong: Call) -> None:
+    for arithmetic in (samebits.native(), samebits.exact()):
+        with arithmetic, pytest.raises(error):
+            wrong()
+
+
+def test_a_target_that_would_be_stretched_gets_a_warning() -> None:
+    for loss in (f.mse_loss, f.l1_loss, f.huber_loss, f.smooth_l1_loss):
+        with samebits.exact(), pytest.warns(UserWarning, match=r"target of size \(5,\) for input of size \(5, 1\)"):
+            loss(M[:, :1], M[:, 0])
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.LSTM(4, 6), nn.GRU(4, 6), nn.MultiheadAttention(4, 2), nn.LayerNorm(4), nn.Softmax(-1)], ids=repr
+)
+def test_what_pytorch_makes_contiguous_is_so(layer: nn.Module) -> None:
+    with samebits.exact():
+        x = numbers(3, 5, 4).transpose(0, 1)
+        result = layer(x, x, x) if isinstance(layer, nn.MultiheadAttention) else layer(x)
+    assert (result[0] if isinstance(result, tuple) else result).is_contiguous()
+
+
+def test_of_one_image_dropout_drops_channels_too() -> None:
+    for layer, shape in ((nn.Dropout1d(), (40, 30)), (nn.Dropout3d(), (20, 5, 6, 7))):
+        with samebits.exact():
+            found = layer(torch.ones(shape)).flatten(1)
+        assert found.shape[0] == shape[0] and set(found.sum(1).tolist()) == {0.0, 2.0 * found.shape[1]}
 
 
 def test_errors_of_pytorch_s_remain() -> None:

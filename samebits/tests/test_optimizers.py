@@ -77,6 +77,39 @@ def test_steps_are_one_operation_at_a_time(optimizer: Any, options: dict[str, An
             np.testing.assert_array_equal(parameter.detach(), step)
 
 
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.LBFGS])
+def test_a_closure_is_computed_as_what_is_outside_and_the_step_as_without(kind: Any) -> None:
+    class Own(torch.optim.SGD):  # whose step no one has wrapped
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    def trained(optimizer: Any, zero: Any, fails: bool = False) -> torch.Tensor:
+        weight = nn.Parameter(torch.arange(1.0, 7).view(2, 3))
+        made = optimizer([weight], lr=0.1)
+
+        def closure() -> torch.Tensor:
+            if zero == "optimizer":
+                made.zero_grad()
+            weight.grad = None
+            loss = nn.functional.normalize(weight).sum() + (weight * weight + 1).sqrt().sum()
+            loss.backward()
+            return loss
+
+        with samebits.exact():
+            if fails:
+                with pytest.raises(ZeroDivisionError):
+                    made.step(lambda: 1 / 0)
+                (weight * weight + 1).sqrt().sum().backward()  # is recorded again
+            for _ in range(3):
+                made.step(closure)
+        return weight.detach()
+
+    expected = trained(kind, "weight")
+    assert torch.equal(trained(kind, "optimizer"), expected)
+    assert torch.equal(trained(kind, "weight", fails=True), expected)
+    assert torch.equal(trained(Own, "weight"), trained(torch.optim.SGD, "optimizer"))
+
+
 def test_steps_leave_torch_as_it_was() -> None:
     before = {name: getattr(torch.Tensor, name) for name in optimizers.METHODS}
     with pytest.raises(ZeroDivisionError), samebits.exact():
@@ -103,12 +136,15 @@ def test_powers_are_the_nearest_floats(exponent: float) -> None:
         lambda w: torch.optim.Adagrad(w, lr=0.1, lr_decay=0.01),
         lambda w: torch.optim.NAdam(w, lr=0.01),
         lambda w: torch.optim.Adamax(w, lr=0.01),
+        lambda w: torch.optim.RAdam(w, lr=0.01),
+        lambda w: torch.optim.ASGD(w, lr=0.01),
+        lambda w: torch.optim.Rprop(w, lr=0.01),
     ],
 )
 def test_other_optimizers_step_as_in_float64(make: Callable[..., Any]) -> None:
     draw = torch.Generator().manual_seed(1)
     start = torch.randn(7, 3, generator=draw)
-    gradients = [torch.randn(7, 3, generator=draw) for _ in range(4)]
+    gradients = [torch.randn(7, 3, generator=draw) for _ in range(20)]  # of which the watch looks at some
     mine, plain = nn.Parameter(start.clone()), nn.Parameter(start.double())
     optimizer, reference = make([mine]), make([plain])
     for gradient in gradients:
