@@ -86,7 +86,8 @@ bench/.venv/ready: bench/requirements.txt
 	touch $@
 
 $(READY): requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version}")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	  sys.exit(not (3, 11) <= v <= (3, 13) and "expected Python 3.11 to 3.13, found %d.%d; name another: make PYTHON=python3.12" % v)'
 	@echo "Setting up .venv with all that requirements.txt names: gigabytes, and minutes" >&2
 	$(PYTHON) -m venv .venv $(CLEAR)
 	python -m pip install --quiet --requirement requirements.txt

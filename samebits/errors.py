@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+INSTEAD = "compose it of what samebits/README.md lists, or compute it outside of samebits.exact()"
 HERE, TORCH = str(Path(__file__).parent), str(Path(torch.__file__).parent)
 
 

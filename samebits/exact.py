@@ -26,7 +26,7 @@ from samebits import (
     tables,
     workers,
 )
-from samebits.errors import check_l1_loss, refusal
+from samebits.errors import INSTEAD, check_l1_loss, refusal
 from samebits.native import OF_ALL
 from samebits.sums import needs_gradient
 from samebits.tables import Call, name_of, named
@@ -188,7 +188,7 @@ class Exact(TorchFunctionMode):
             reason = "it rounds as the machine does; draw by normal_ or uniform_"
             raise refusal(name_of(func), reason)
         elif func not in tables.RANDOM and func not in tables.OF_ZEROS:
-            raise refusal(name_of(func), "it is not among the functions known to have one right answer")
+            raise refusal(name_of(func), f"it is not among the functions known to have one right answer; {INSTEAD}")
         result = func(*args, **kwargs)
         if func in tables.RANDOM and workers.are_sizes_of_images(result.shape):
             raise refusal(name_of(func), OF_ALL)

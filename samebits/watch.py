@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from samebits.errors import HERE, TORCH, NotExactError
+from samebits.errors import HERE, INSTEAD, TORCH, NotExactError
 from samebits.tables import RIGHT
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
@@ -92,5 +92,5 @@ def check_caller(func: Any) -> None:
         when = f" as the gradient of {node.name()}" if node is not None else ""
         raise NotExactError(
             f"can't promise the same bits with {func.overloadpacket}{when} in {place}: "
-            "PyTorch executes it unseen, and it is not known to have one right answer"
+            f"PyTorch executes it unseen, and it is not known to have one right answer; {INSTEAD}"
         )

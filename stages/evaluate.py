@@ -209,7 +209,8 @@ def main() -> None:
     classes_shown = data.DATASETS[settings.dataset].classes
     plot.save(mistakes_figure(table, images, settings.mistakes, classes_shown), "plots/mistakes.png")
     plot.save(weights_figure(of_pixels(network)), "plots/weights.png")
-    plot.save(loss_figure(loss, published), "plots/loss.png")
+    is_notebook_s = settings.dataset == "mnist"
+    plot.save(loss_figure(loss, published if is_notebook_s else None), "plots/loss.png")
 
 
 if __name__ == "__main__":

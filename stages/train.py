@@ -46,6 +46,10 @@ class Trainer:
         self.network, self.stopped = network, False  # whether no epoch should follow
         self.optimizer = SGD(network.parameters(), lr=settings.lr, momentum=settings.momentum, foreach=False)
 
+    def result(self) -> nn.Module:
+        """What is validated and saved: the network, or one of the same parameters, as an average is."""
+        return self.network
+
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Learn from a batch: images (b, 784) and labels (b,). Returns the mean loss before that, in nats."""
         logits = self.network(images)  # (b, 10)
@@ -76,18 +80,18 @@ class Trainer:
         n = len(validation.labels)
         if n == 0:
             return {"validation_loss": None, "validation_accuracy": None}
-        self.network.eval()
         images, labels = validation.batch(validation.every())
-        logits = self.network(images)
+        logits = self.result().eval()(images)
         loss, correct = functional.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum()
         return {"validation_loss": loss.item(), "validation_accuracy": int(correct) / n}
 
 
 def diverged(loss: float, step: int, lr: float) -> PipelineError:
     """The error that says where training went wrong and what to do."""
+    or_mean = ", or return the mean over the images from Trainer.step" if step == 1 and math.isfinite(loss) else ""
     return PipelineError(
         f"training diverged: expected a loss around {math.log(10):.1f} or less, found {loss:g} "
-        f"in step {step} of an epoch, with lr {lr:g}; lower lr"
+        f"in step {step} of an epoch, with lr {lr:g}; lower lr{or_mean}"
     )
 
 
@@ -128,6 +132,7 @@ def available(device: str, *, shared: bool = False) -> torch.device:
 def trained(network: nn.Module, images: Tensors, settings: Training, contents: list[bytes]) -> Iterator[History]:
     """Train, from where an earlier training was interrupted if there is its state; gives the history after each epoch.
 
+    In the end the network is the result.
     contents: the files of images, labels and initial weights.
     """
     recorded: Any = resume.Recorded(settings)
@@ -142,6 +147,7 @@ def trained(network: nn.Module, images: Tensors, settings: Training, contents: l
         workers.agree({f"weights after epoch {len(history)}": resume.weights_digest(trainer)}, OWN)
         resume.save(key, trainer, history, settings.epochs if "epochs" in recorded.names else None)
         yield history
+    network.load_state_dict(trainer.result().state_dict())
 
 
 def table(history: History) -> pandas.DataFrame:

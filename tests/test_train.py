@@ -108,6 +108,26 @@ def test_each_epoch_trains_on_all_images_and_draws_anew_and_nothing_is_drawn_to_
     assert one.seen == other.seen
 
 
+def test_what_a_trainer_says_is_its_result_is_validated():
+    class Unsure(Trainer):
+        def result(self) -> nn.Module:
+            network = nn.Linear(784, 10)
+            network.load_state_dict({name: torch.zeros_like(value) for name, value in network.state_dict().items()})
+            return network
+
+    losses = [row["validation_loss"] for row in fit(Unsure, nn.Linear(784, 10))]
+    assert losses == [pytest.approx(math.log(10))] * 3
+
+
+def test_a_sum_in_place_of_a_mean_is_named():
+    class Summing(Trainer):
+        def step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return super().step(images, labels) * 100
+
+    with pytest.raises(PipelineError, match=r"; lower lr, or return the mean over the images from Trainer.step$"):
+        fit(Summing, nn.Linear(784, 10))
+
+
 def test_a_loss_that_is_no_number_stops_the_training():
     class Lost(Trainer):
         def step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from contextlib import chdir
 from pathlib import Path
 
 from tests.project import ROOT
-from tests.trainers import CHANGES, Cosine, Stopped, trained
+from tests.trainers import CHANGES, Averaged, Cosine, Stopped, Trainer, trained
 
 import pytest
 
@@ -31,6 +31,12 @@ def test_where_it_was_interrupted_or_lengthened_changes_nothing(change: Change, 
     assert killed == lengthened == whole
 
 
+def test_what_is_left_is_what_the_trainer_says(tmp_path: Path) -> None:
+    with chdir(tmp_path):
+        (_, _, plain, losses), (_, _, average, same) = trained(Trainer), trained(Averaged)
+    assert average != plain and same == losses
+
+
 @pytest.mark.slow
 def test_three_workers_train_as_one_does(tmp_path: Path) -> None:
     lines = []
@@ -47,5 +53,5 @@ def test_three_workers_train_as_one_does(tmp_path: Path) -> None:
         if one.startswith("exact"):
             assert one == other
         else:
-            losses = [[float(word.strip("[],")) for word in line.split()[3:]] for line in (one, other)]
+            losses = [[float(word.strip("[],")) for word in line.split()[4:]] for line in (one, other)]
             assert losses[1] == pytest.approx(losses[0], rel=1e-4)

@@ -99,6 +99,9 @@ class Averaged(Trainer):
         self.average.update_parameters(self.network)
         return loss
 
+    def result(self) -> nn.Module:
+        return self.average.module
+
 
 class Accumulated(Trainer):
     """A step for every third batch."""
@@ -155,8 +158,8 @@ CHANGES = [
 ]  # fmt: skip
 
 
-def trained(change: type[Trainer], most: int = 99, **changes: Any) -> tuple[list[int], str, list[float]]:
-    """How many epochs were done when it began and after each; a hash of all that is kept at the end; the losses.
+def trained(change: type[Trainer], most: int = 99, **changes: Any) -> tuple[list[int], str, str, list[float]]:
+    """How many epochs were done when it began and after each; hashes of what is kept and of the network; the losses.
 
     It is killed after `most` epochs.
     """
@@ -177,7 +180,8 @@ def trained(change: type[Trainer], most: int = 99, **changes: Any) -> tuple[list
     facts = resume.facts(settings.training(), contents, train.CODE, exact=settings.numerics == "exact")
     key = resume.fingerprint(facts)
     state = torch.load(io.BytesIO((resume.FOLDER / key).read_bytes()[32:]), weights_only=True)  # after its hash
-    return lengths, hashlib.sha256(listed(state).encode()).hexdigest(), [row["train_loss"] or 0.0 for row in history]
+    hashes = [hashlib.sha256(listed(each).encode()).hexdigest() for each in (state, network.state_dict())]
+    return lengths, *hashes, [row["train_loss"] or 0.0 for row in history]  # type: ignore[return-value]
 
 
 def listed(state: Any) -> str:

@@ -135,8 +135,10 @@ def main() -> None:
     here = outputs.found(recorded | outputs.recorded(Path("dvc.lock").read_text(encoding="utf-8")), Path())
     print(table(recorded, here, found_altered))
     problems = [*found_altered.values(), *differences(recorded, here)]
-    if others:
-        problems.append(f"dvc.lock of the last commit was made with others than these: {others}; commit it anew")
+    other = f"dvc.lock of the last commit was made with others than these: {others}; commit it anew"
+    if others and not problems:
+        raise PipelineError(f"verify: all {len(here)} outputs are the recorded ones, but {other}")
+    problems += [other] if others else []
     if problems:
         raise PipelineError("verify: NOT reproduced\n" + "\n".join(f"  {problem}" for problem in problems))
     print(f"\n{verdict(recorded, here, is_native=is_native)}")

@@ -65,7 +65,7 @@ def fetch_any(dataset: str) -> dict[str, bytes]:
     raise (UnreachableError if unreachable else PipelineError)(
         f"no mirror of {dataset} {f'can be reached{proxy}' if unreachable else 'gave its files'}:\n{reasons}"
         f"Name one that has the four archives ({variable}=https://...) or a folder of them, unpacked or not, "
-        "or use the embedded digits: dvc {ON_DIGITS}"
+        f"or use the embedded digits: dvc {ON_DIGITS}"
     )
 
 
@@ -84,6 +84,8 @@ def fetch(dataset: str, mirror: str) -> dict[str, bytes]:
     """
     if not mirror.startswith(("http:", "https:")):
         folder = url2pathname(urlsplit(mirror).path) if mirror.startswith("file:") else mirror
+        if not Path(folder).is_dir():
+            raise PipelineError(f"expected a folder, found none at {folder}")
         return {name: _file(dataset, Path(folder), name) for name in FILES}
     with TemporaryDirectory() as folder:
         md5 = dict(_torchvision(dataset, "resources"))

@@ -113,7 +113,8 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
     """
     before = torch.get_rng_state()
     with samebits.exact():
-        own: dict[str, torch.Tensor] = {}  # other parameters by name, drawn by samebits.normal or samebits.uniform
+        # Others by full name, as {"1.scale": torch.ones(20), "1.shift": samebits.normal((20,), 1.0, generator)}
+        own: dict[str, torch.Tensor] = {}
         try:
             samebits.initialize(network, generator, own)
         except ValueError as error:

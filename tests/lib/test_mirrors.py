@@ -156,7 +156,8 @@ def test_a_folder_works_as_path_and_url_and_waits_for_no_import(packed, good, us
         use(named="", dataset="MY_OWN")
         assert mirrors.fetch_any("my-own") == FILES
     use(named="/mistyped", dataset="MY_OWN")
-    assert f"/mistyped\n    can't read {FIRST}: " in refusal("my-own")
+    assert "/mistyped\n    expected a folder, found none at /mistyped\n" in refusal("my-own")
+    assert refusal("my-own").endswith("or use the embedded digits: dvc exp run -S dataset=digits -S batch_size=10")
 
 
 def test_what_is_wrong_in_a_folder_is_named(good, use):
