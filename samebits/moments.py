@@ -38,7 +38,9 @@ class Standardized(torch.autograd.Function):
         y = x.sub_(mean.float()).div_(deviation)
         ctx.save_for_backward(on_grid, mean, deviation, y, weight)
         found = y.clone() if weight is None else y * weight  # which may be changed in place
-        return found if bias is None else found + bias, middle.add_(mean.float()), variance
+        if bias is not None:
+            found += bias
+        return found, middle.add_(mean.float()), variance
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> Any:  # type: ignore[override]
@@ -49,7 +51,8 @@ class Standardized(torch.autograd.Function):
         for_bias, products = sums_of(other, on_grid, ctx.dims, ctx.total)
         for_weight = products.sub_(mean * for_bias).div_(deviation).float()
         for_bias = for_bias.float()
-        rest = gradient - for_bias / divisor(ctx.n, for_bias) - y * (for_weight / divisor(ctx.n, for_weight))
+        rest = gradient - for_bias / divisor(ctx.n, for_bias)
+        rest -= y * (for_weight / divisor(ctx.n, for_weight))
         for_x = rest.mul_((1 if weight is None else weight) / deviation)
         return for_x, None if weight is None else for_weight, for_bias if ctx.has_bias else None, None, None, None
 

@@ -44,8 +44,10 @@ class Watch(TorchDispatchMode):
 
     def next(self, optimizer: Any) -> None:
         """After a step of an optimizer: look at what follows if 1, 4, 16, 64, ... steps of any have been done."""
-        self.steps[optimizer] = self.steps.get(optimizer, 0) + 1
-        if any(done & (done - 1) == 0 and done.bit_length() % 2 == 1 for done in self.steps.values()):
+        self.steps[optimizer] = own = self.steps.get(optimizer, 0) + 1
+        if not self.active and not is_power_of_4(own):
+            return
+        if any(map(is_power_of_4, self.steps.values())):
             if not self.active:
                 self.__enter__()
             self.seen = 0
@@ -59,6 +61,10 @@ class Watch(TorchDispatchMode):
             check_caller(func)
         with torch._C.DisableTorchFunction():
             return func(*args, **(kwargs or {}))
+
+
+def is_power_of_4(count: int) -> bool:
+    return count & (count - 1) == 0 and count.bit_length() % 2 == 1
 
 
 def is_right(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:

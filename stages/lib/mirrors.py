@@ -61,10 +61,11 @@ def fetch_any(dataset: str) -> dict[str, bytes]:
                 break
     unreachable = all(isinstance(error, UnreachableError) for error in failures.values())
     proxy = " through the proxy that the environment names" if {"http", "https"} & getproxies().keys() else ""
+    packed = ", unpacked or not" if DATASETS[dataset].sha256 else ""  # which others can't be checked
     reasons = "".join(f"  {mirror}\n    {error}\n" for mirror, error in failures.items())
     raise (UnreachableError if unreachable else PipelineError)(
         f"no mirror of {dataset} {f'can be reached{proxy}' if unreachable else 'gave its files'}:\n{reasons}"
-        f"Name one that has the four archives ({variable}=https://...) or a folder of them, unpacked or not, "
+        f"Name one that has the four archives ({variable}=https://...) or a folder of them{packed}, "
         f"or use the embedded digits: dvc {ON_DIGITS}"
     )
 
