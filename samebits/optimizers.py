@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from inspect import unwrap
 from types import SimpleNamespace
 from typing import Any
 
@@ -154,7 +155,6 @@ def shielded(step: Call) -> Call:
 
     @wraps(step)
     def compute(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        before = now.steps
         try:
             if callable(kwargs.get("closure", args[0] if args else None)):
                 return step(self, *args, **kwargs)
@@ -162,7 +162,7 @@ def shielded(step: Call) -> Call:
             with torch._C.DisableTorchFunction():
                 return step(self, *args, **kwargs)
         finally:
-            now.steps = before
+            now.steps = False
 
     return compute
 
@@ -181,19 +181,31 @@ def outside(closure: Call) -> Call:
     return compute
 
 
+def hooked(step: Call) -> Call:
+    """A step that calls its hooks, as PyTorch makes it when the first optimizer of a kind is made."""
+    if getattr(step, "hooked", False):
+        return step
+    found = Optimizer.profile_hook_step(step)
+    found.hooked = True  # type: ignore[attr-defined]
+    return found
+
+
 @contextmanager
 def shielded_steps() -> Iterator[None]:
     """Within it, PyTorch's optimizers step with METHODS, unseen by the exact mode, and schedules have our cosine.
 
     They access each gradient a dozen times in a step: for a small network, the mode would take longer than the step.
+    What keeps PyTorch's compiler out of them is left out: it takes a second to import, and here nothing is compiled.
     """
     kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type) and issubclass(kind, Optimizer)]
-    own = [(kind, name, vars(kind)[name]) for kind in kinds for name in ("step", "zero_grad") if name in vars(kind)]
-    before: list[Any] = [*own, *((Tensor, name, getattr(Tensor, name)) for name in SWITCHED)]
-    before.append((lr_scheduler, "math", vars(lr_scheduler)["math"]))
+    steps = {kind: hooked(vars(kind)["step"]) for kind in kinds if kind is not Optimizer and "step" in vars(kind)}
+    before: list[Any] = [(kind, "step", step) for kind, step in steps.items()]
+    before += [(Optimizer, "zero_grad", Optimizer.zero_grad), (lr_scheduler, "math", vars(lr_scheduler)["math"])]
+    before += [(Tensor, name, getattr(Tensor, name)) for name in SWITCHED]
     try:
-        for kind, name, method in own:
-            setattr(kind, name, shielded(method))
+        Optimizer.zero_grad = shielded(unwrap(Optimizer.zero_grad))  # type: ignore[method-assign]
+        for kind, step in steps.items():
+            kind.step = hooked(shielded(torch.no_grad()(unwrap(step))))  # type: ignore[method-assign]
         for name, method in SWITCHED.items():
             setattr(Tensor, name, method)
         lr_scheduler.math = Mathematics()  # type: ignore[attr-defined, assignment]

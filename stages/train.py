@@ -6,6 +6,7 @@ plots/loss.csv (epoch, train_loss, validation_loss, validation_accuracy). Worker
 
 import math
 from collections.abc import Iterator
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 from samebits import NotExactError, WorkersError, workers
 from torch import nn
 from torch.nn import functional
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 from tqdm import tqdm
 
 INITIAL = Path("models/initial.safetensors")
@@ -32,6 +33,9 @@ CODE = [Path(__file__), *(path for folder in LIBRARIES for path in folder.glob("
 # Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
 # its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.
 DIVERGED = 100.0
+# Else PyTorch imports its compiler, which takes a second, only to keep it out of these.
+for _method in (Optimizer.add_param_group, Optimizer.state_dict, Optimizer.load_state_dict):
+    vars(unwrap(_method)).setdefault("__dynamo_disable", unwrap(_method))
 OWN = "something that one of them does depends on its own share of the images, and should on all"
 SAME = "all must have the same commit checked out, the same params.yaml and the results of `dvc repro download build`"
 

@@ -1,6 +1,9 @@
 import math
+import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from stagecraft import resume
@@ -9,6 +12,7 @@ from stages import train
 from stages.lib import data, model, tensors
 from stages.lib.params import Params
 from stages.train import Trainer
+from tests.project import ROOT
 from tests.trainers import SETTINGS
 
 import numpy as np
@@ -106,6 +110,12 @@ def test_each_epoch_trains_on_all_images_and_draws_anew_and_nothing_is_drawn_to_
     drawn = [number for _, numbers in one.seen for number in numbers]
     assert len(set(drawn)) == len(drawn) == 18
     assert one.seen == other.seen
+
+
+def test_an_exact_training_does_not_wait_for_pytorch_s_compiler(folder, run_stages):
+    run_stages("build")
+    code = "import sys; from stages import train; train.main(); sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
 
 
 def test_what_a_trainer_says_is_its_result_is_validated():
