@@ -194,10 +194,11 @@ def test_on_mnist_its_probabilities_and_what_it_says_of_drawings_are_right(brows
 def test_a_weight_changed_in_its_last_bit_gives_other_probabilities(layer, browser, network, test_images, tmp_path):
     changed = deepcopy(network)
     linear = changed[layer]
-    other = torch.nextafter(linear.weight, torch.tensor(torch.inf))
+    weight = linear.weight.detach()
+    other = torch.nextafter(weight, torch.tensor(torch.inf))
     bits = grid.factor_bits(linear.in_features)
     # Not one of those whose last bit the grid rounds away; of these, one that sees much ink
-    candidates = grid.on_grid(linear.weight, bits).ne(grid.on_grid(other, bits))
+    candidates = grid.on_grid(weight, bits).ne(grid.on_grid(other, bits))
     seen = test_images.images.float().mean(0).flatten() if layer == 0 else torch.ones(linear.in_features)
     place = divmod(int((candidates * seen).argmax()), linear.in_features)
     linear.weight.data[place] = other[place]
