@@ -190,7 +190,8 @@ class Exact(TorchFunctionMode):
         elif func not in tables.RANDOM and func not in tables.OF_ZEROS:
             raise refusal(name_of(func), f"it is not among the functions known to have one right answer; {INSTEAD}")
         result = func(*args, **kwargs)
-        if func in tables.RANDOM and workers.are_sizes_of_images(result.shape):
+        own = workers.are_sizes_of_images(result.shape) if isinstance(result, Tensor) else False
+        if func in tables.RANDOM and (own or any(hasattr(x, "of_images") for x in tensors)):
             raise refusal(name_of(func), OF_ALL)
         return result
 

@@ -87,7 +87,7 @@ def huber(x: Tensor, y: Tensor, delta: float = 1.0) -> Tensor:
 
 def binary(x: Tensor, y: Tensor) -> Tensor:
     check_sizes(y, x.shape)
-    if ((x < 0) | (x > 1)).any():
+    if ((x < 0) | (x > 1)).sum() > 0:
         raise RuntimeError("all elements of input should be between 0 and 1")
     return -(y * limited_log(x) + (1 - y) * limited_log(1 - x))
 
@@ -130,7 +130,7 @@ def poisson(x: Tensor, y: Tensor, log_input: bool = True, full: bool = False, ep
 
 def gaussian(x: Tensor, y: Tensor, variance: Any, full: bool = False, eps: float = 1e-6) -> Tensor:
     variance = torch.as_tensor(variance, dtype=x.dtype)
-    if (variance < 0).any():
+    if (variance < 0).sum() > 0:
         raise ValueError("var has negative entry/entries")
     variance = (
         variance.unsqueeze(-1) if variance.dim() == x.dim() - 1 else variance

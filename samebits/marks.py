@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from samebits import tables, workers
 from samebits.errors import refusal
-from samebits.sums import dims_of
+from samebits.sums import dims_of, needs_gradient
 from samebits.tables import Call, name_of
 from torch import Tensor
 
@@ -20,6 +20,8 @@ def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:
     if first is None:
         return
     images, own = first.of_images, first.shape[first.of_images]
+    if func in tables.WHOLE or (func in tables.ONE_HOT and kwargs.get("num_classes", (*args, -1)[1]) == -1):
+        raise refusal(name_of(func), "with several workers it would need the images of all")
     if func in tables.ALIGNED:
         marked = [value for value in (*args, *kwargs.values()) if hasattr(value, "of_images")]
         if len({value.of_images - value.dim() for value in marked}) > 1:
@@ -32,8 +34,11 @@ def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:
         probe = torch.empty([i + 2 for i in range(first.dim())])  # each dimension has a size of its own
         images = list(func(probe, *args[1:], **kwargs).shape).index(images + 2)
     result = result if result is not None else args[0]
+    if func in tables.REPEAT and isinstance(result, Tensor):
+        images += result.dim() - first.dim()
     for x in flat([result]):
-        if isinstance(x, Tensor) and (x.dim() <= images or (own and x.shape[images] % own)):
+        rows = x.shape[images] if isinstance(x, Tensor) and x.dim() > images else -1
+        if isinstance(x, Tensor) and rows != own and (rows < 0 or func not in tables.ROWS or (own and rows % own)):
             raise refusal(name_of(func), "with several workers it can't be told which images its result is of")
     workers.of_images(result, images)
 
@@ -44,12 +49,17 @@ def joined(func: Call, args: Any, kwargs: Any, images: int) -> int:
     dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % (parts[0].dim() + is_new)
     if dim == images and not is_new and not all(hasattr(part, "of_images") for part in parts):
         raise refusal(name_of(func), "with several workers, each would add the same to its images")
+    if any(needs_gradient(part) and not hasattr(part, "of_images") for part in parts):
+        raise refusal(name_of(func), "with several workers, expand weights to the images")
     return images + (is_new and dim <= images)
 
 
 def dims_along(func: Call, x: Tensor, args: Any, kwargs: Any) -> tuple[int, ...]:
     """The dimensions of `x` along which a function of tables.ALONG looks at several numbers."""
     position, default = tables.ALONG[func]
+    picked = args[1][1:] if func is Tensor.__getitem__ and isinstance(args[1], tuple) else ()
+    if any(hasattr(part, "of_images") for part in picked):
+        return (0,)
     dim = kwargs.get("dim", kwargs.get("dims", args[position] if len(args) > position else default))
     if func in tables.DIAGONAL:
         named = ((2, "dim1"), (3, "dim2"))

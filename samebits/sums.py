@@ -78,7 +78,7 @@ def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: A
     else:
         sums = torch.sum(x, dims, keepdim, dtype=dtype)
         sums = workers.total(sums)[0].to(sums.dtype) if total else sums
-    if total:
+    if total and workers.rows(x.numel()) != x.numel():  # the others have some, too
         own = {len(x), math.prod(x.shape[dim] for dim in dims)}
         sums.own_terms = own  # type: ignore[attr-defined]  # by which no one should divide it
     return workers.of_images(sums) if shared and not total else sums
@@ -117,7 +117,7 @@ def expand(x: Tensor, *shape: Any, implicit: bool = False) -> Tensor:
     if not needs_gradient(x):
         return x.expand(sizes)
     check_float32("expand", x)
-    total = not workers.is_of_images(x) and workers.are_sizes_of_images(sizes)
+    total = not workers.is_of_images(x) and workers.are_sizes_of_images(sizes, alone=True)
     found = stretched(x, sizes, total)
     return workers.of_images(found) if total else found
 

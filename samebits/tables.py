@@ -105,6 +105,15 @@ ALIGNED, DIAGONAL = ELEMENTWISE | DIVIDE | named(COMPARE), named("diagonal")
 TURN = named("transpose permute movedim moveaxis swapaxes swapdims t unsqueeze")
 TURN |= {getattr(torch.Tensor, name).__get__ for name in ("T", "mT")}
 JOIN = named("cat concat concatenate stack")
+# They put images several times, or several numbers of an image, in rows, or add dimensions in front.
+REPEAT = named("expand expand_as broadcast_to repeat tile")
+ROWS = JOIN | REPEAT | named("view view_as reshape reshape_as flatten unflatten repeat_interleave ravel")
+# They look at all numbers.
+WHOLE = named(
+    "equal allclose is_nonzero unique nonzero argwhere masked_select take meshgrid bincount prod cumprod isin "
+    "__contains__ __bool__"
+)
+ONE_HOT = named("one_hot")
 # They look at several numbers along a dimension: the place of that argument, and which it is if there is none.
 ALONG = {
     function: (place, default)
@@ -120,7 +129,8 @@ ALONG = {
         (9, 1, "fliplr"),
         (9, (-2, -1), "diagonal triu triu_ tril tril_"),
         (1, -1, "sort argsort cummax diff"),
-        (1, 0, "select narrow unbind index_select"),
+        (1, 0, "select narrow unbind index_select gather"),
+        (2, None, "take_along_dim"),
         (2, 0, "split chunk tensor_split split_with_sizes roll"),
         (2, (0, 1), "rot90"),
     )

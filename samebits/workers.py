@@ -28,6 +28,7 @@ CONNECT = (
 _store: dist.Store | None = None  # what the workers share
 _alone = False
 _images = 0, 1, 1  # of the batch that was shared last: the first of this worker's, how many it has, and all have
+_has_shared = False
 _counts: Counter[str] = Counter()  # of a single process
 
 
@@ -149,12 +150,12 @@ def share(batch: torch.Tensor) -> torch.Tensor:
     It is empty if there are more workers than images. What is computed from it is known to be of these images, all
     else to be the same for all workers. It also says how many images the batch has, in all.
     """
-    global _images
+    global _images, _has_shared
     if _is_alone():
         return batch
     parts = batch.tensor_split(size())
     own = parts[rank()]
-    _images = sum(map(len, parts[: rank()])), len(own), len(batch)
+    _images, _has_shared = (sum(map(len, parts[: rank()])), len(own), len(batch)), True
     return of_images(own)
 
 
@@ -196,10 +197,10 @@ def check_same(function: str, *weights: Any) -> None:
         raise refusal(function, "with several workers, weights that depend on the images can't be told from images")
 
 
-def are_sizes_of_images(sizes: torch.Size) -> bool:
-    """Whether a shape begins with the number of this worker's images, and there are others."""
+def are_sizes_of_images(sizes: torch.Size, *, alone: bool = False) -> bool:
+    """Whether a shape begins with the number of this worker's images, and other workers, unless `alone`, have some."""
     _, own, total = _images
-    return not _is_alone() and len(sizes) > 0 and sizes[0] == own < total
+    return not _is_alone() and len(sizes) > 0 and sizes[0] == own and (own < total or (alone and _has_shared))
 
 
 def mean(value: float) -> float:

@@ -61,6 +61,10 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "products by letters": lambda x: torch.einsum("bi,ij->b", x, table()).mean(),
     "between the pixels": lambda x: functional.interpolate(x[:, None], 9, mode="linear").mean(0),
     "loss of labels": lambda x: functional.nll_loss(x.log_softmax(1), x.argmax(1)),
+    "loss of probabilities": lambda x: functional.binary_cross_entropy(x, x.round()),
+    "a weight before each image": lambda x: gradient_of(
+        lambda weights: torch.cat([weights[0].expand(len(x), 1, 6), x[:, None]], 1)
+    ),
     "loss by class": lambda x: functional.cross_entropy(x, x.argmax(1), WEIGHTS, label_smoothing=0.1),
 }
 # ... and these need all of them.
@@ -76,6 +80,16 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "weights for some images": lambda x: gradient_of(lambda weights: put_where(x, weights[0, 0])),
     "every other image": lambda x: x[::2],
     "sorted": lambda x: x.sort(0)[0],
+    "a weight that is repeated": lambda x: gradient_of(
+        lambda weights: torch.cat([weights[0].repeat(len(x), 1, 1), x[:, None]], 1)
+    ),
+    "a question": lambda x: x * (2 if torch.allclose(x, x.clamp(max=0.9)) else 1),
+    "how many of each class": lambda x: torch.bincount(x.argmax(1), minlength=6),
+    "as many classes as there are": lambda x: functional.one_hot(x.argmax(1)),
+    "others' features": lambda x: x.gather(0, x.argsort(1) % 2),
+    "features by label": lambda x: x[:, x.argmax(1)],
+    "noise for each feature": lambda x: x + torch.rand_like(x.t()).t(),
+    "with another above": lambda x: torch.vstack([x, torch.eye(12, 6)]),
     "running sums": lambda x: x.cumsum(0),
     "sums by label": lambda x: torch.zeros(6, 6).index_add(0, x.argmax(1), x),
     "without dimensions of size 1": lambda x: x.squeeze(),
