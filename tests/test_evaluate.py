@@ -17,6 +17,19 @@ import torch
 TABLE = pandas.DataFrame({"actual": [0, 0, 1, 2, 2, 2], "predicted": [0, 1, 1, 2, 2, 0]})
 
 
+def test_the_notebook_s_losses_are_drawn_beside_those_of_mnist_only(small, tmp_path, run_stages, monkeypatch):
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    drawn = []
+    monkeypatch.setattr(evaluate.plot, "save", lambda figure, path: drawn.append(figure) if "loss" in path else None)
+    with chdir(tmp_path):
+        run_stages("evaluate")
+        monkeypatch.setitem(data.DATASETS, "mnist", data.DATASETS["digits"])
+        monkeypatch.setattr(checkpoint, "load", lambda *_: {})  # refuses what was trained on the digits
+        run_stages("evaluate", dataset="mnist")
+    labels = [[line.get_label() for line in figure.axes[0].lines] for figure in drawn]
+    assert [any("notebook" in label for label in each) for each in labels] == [False, True]
+
+
 def test_counts_and_the_wilson_interval():
     scores = evaluate.score(TABLE, loss=0.5)
     assert (scores["correct"], scores["total"], scores["loss"]) == (4, 6, 0.5)
