@@ -6,7 +6,7 @@ optimizers are Python code of such methods, so all of them compute the same bits
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator, contextmanager
 from functools import wraps
 from inspect import unwrap
 from types import SimpleNamespace
@@ -17,6 +17,7 @@ from samebits import functions
 from samebits.errors import check_float32, refusal
 from samebits.grid import divisor
 from torch import Tensor
+from torch.autograd import profiler
 from torch.optim import lr_scheduler
 from torch.optim.optimizer import Optimizer
 
@@ -190,6 +191,22 @@ def hooked(step: Call) -> Call:
     return found
 
 
+class Unrecorded(ContextDecorator):
+    """Nothing, in the place of a step's name for a profiler."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: Any) -> None: ...
+
+
+RECORDED = profiler.record_function
+
+
+def recorded(name: str, args: str | None = None) -> Any:
+    """PyTorch's record_function, which takes longer than the step of a small network, if there is a profiler."""
+    return RECORDED(name, args) if profiler._is_profiler_enabled else Unrecorded()
+
+
 @contextmanager
 def shielded_steps() -> Iterator[None]:
     """Within it, PyTorch's optimizers step with METHODS, unseen by the exact mode, and schedules have our cosine.
@@ -201,6 +218,7 @@ def shielded_steps() -> Iterator[None]:
     steps = {kind: hooked(vars(kind)["step"]) for kind in kinds if kind is not Optimizer and "step" in vars(kind)}
     before: list[Any] = [(kind, "step", step) for kind, step in steps.items()]
     before += [(Optimizer, "zero_grad", Optimizer.zero_grad), (lr_scheduler, "math", vars(lr_scheduler)["math"])]
+    before += [(profiler, "record_function", profiler.record_function)]
     before += [(Tensor, name, getattr(Tensor, name)) for name in SWITCHED]
     try:
         Optimizer.zero_grad = shielded(unwrap(Optimizer.zero_grad))  # type: ignore[method-assign]
@@ -208,6 +226,7 @@ def shielded_steps() -> Iterator[None]:
             kind.step = hooked(shielded(torch.no_grad()(unwrap(step))))  # type: ignore[method-assign]
         for name, method in SWITCHED.items():
             setattr(Tensor, name, method)
+        profiler.record_function = recorded  # type: ignore[assignment, misc]
         lr_scheduler.math = Mathematics()  # type: ignore[attr-defined, assignment]
         yield
     finally:

@@ -49,7 +49,9 @@ class Product(torch.autograd.Function):
         gradient = on_grid(gradient, ctx.bits, shared=ctx.shared)
         for_a, *sums = ctx.operation.gradients(gradient, *ctx.saved_tensors, wanted)
         sums = workers.total(*sums) if ctx.shared and not ctx.operation.is_stack else sums
-        found = [nearest_sums(x) if want else None for x, want in zip((for_a, *sums), wanted, strict=False)]
+        ways = nearest_sums, nearest_sums, Tensor.float  # numbers on a grid have no -0, so their sums haven't, either
+        each = zip(ways, (for_a, *sums), wanted, strict=False)
+        found = [nearest(x) if want else None for nearest, x, want in each]
         return *found, *[None] * (len(wanted) - len(found))
 
 

@@ -119,6 +119,19 @@ def test_steps_leave_torch_as_it_was() -> None:
     torch.optim.SGD([nn.Parameter(torch.ones(2))], foreach=True).step()  # no longer refused
 
 
+def test_steps_are_named_for_a_profiler_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = torch.autograd.profiler.record_function
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], foreach=False)
+    with samebits.exact():
+        with torch.profiler.profile() as seen:
+            optimizer.step()
+        assert "Optimizer.step#SGD.step" in {event.key for event in seen.key_averages()}
+        monkeypatch.setattr(optimizers, "RECORDED", None)
+        optimizer.step()
+        assert torch.autograd.profiler.record_function("own")(abs)(-1) == 1
+    assert torch.autograd.profiler.record_function is named
+
+
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3, 17, 600, 10_000, 0.004, -2, 7.5])
 def test_powers_are_the_nearest_floats(exponent: float) -> None:
     for found in (0.999 ** optimizers.Number(exponent), 0.999 ** (optimizers.Number(exponent / 2) * 2)):
