@@ -1,5 +1,6 @@
 """With several workers: which results are of a worker's images, and which of their dimensions those are."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,17 @@ from samebits import tables, workers
 from samebits.errors import refusal
 from samebits.sums import dims_of, needs_gradient
 from samebits.tables import Call, name_of
+from samebits.workers import Mixed
 from torch import Tensor
+
+
+def sized(x: Tensor, *sizes: Any) -> tuple[Any, ...]:
+    """The arguments of view or reshape; with what -1 is where a worker has no images, of which PyTorch can't tell."""
+    own = list(sizes if len(sizes) != 1 or isinstance(sizes[0], int) else sizes[0])
+    if x.numel() or own[:1] != [0] or -1 not in own:
+        return x, *sizes
+    known = math.prod(size for size in own[1:] if size != -1)
+    return x, *(math.prod(x.shape[1:]) // known if size == -1 else size for size in own)
 
 
 def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:
@@ -16,31 +27,50 @@ def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:
 
     Raises NotExactError if that can't be told, or if the function would need the images of all workers.
     """
-    first = next((v for v in flat((*args, *kwargs.values())) if hasattr(v, "of_images")), None)
-    if first is None:
+    marked = [value for value in flat((*args, *kwargs.values())) if hasattr(value, "of_images")]
+    if not marked:
         return
-    images, own = first.of_images, first.shape[first.of_images]
-    if func in tables.WHOLE or (func in tables.ONE_HOT and kwargs.get("num_classes", (*args, -1)[1]) == -1):
-        raise refusal(name_of(func), "with several workers it would need the images of all")
-    if func in tables.ALIGNED:
-        marked = [value for value in (*args, *kwargs.values()) if hasattr(value, "of_images")]
-        if len({value.of_images - value.dim() for value in marked}) > 1:
-            raise refusal(name_of(func), "with several workers it would need each image with each")
-    if func in tables.ALONG and first is args[0] and images in dims_along(func, first, args, kwargs):
-        raise refusal(name_of(func), "with several workers it would need the images of all")
-    if func in tables.JOIN:
-        images = joined(func, args, kwargs, images)
-    if func in tables.TURN:
-        probe = torch.empty([i + 2 for i in range(first.dim())])  # each dimension has a size of its own
-        images = list(func(probe, *args[1:], **kwargs).shape).index(images + 2)
+    first, own = marked[0], marked[0].shape[marked[0].of_images]
     result = result if result is not None else args[0]
-    if func in tables.REPEAT and isinstance(result, Tensor):
-        images += result.dim() - first.dim()
+    dims = dims_along(func, first, args, kwargs) if func in tables.ALONG and first is args[0] else ()
+    if first.of_images in dims or func in tables.WHOLE or is_by_class(func, args, kwargs):
+        raise refusal(name_of(func), "with several workers it would need the images of all")
+    if func in tables.ALIGNED and len({value.of_images - value.dim() for value in marked}) > 1:
+        raise refusal(name_of(func), "with several workers it would need each image with each")
+    images = where(func, args, kwargs, first, result, dims)
+    is_mixed = any(isinstance(x.of_images, Mixed) for x in marked)
     for x in flat([result]):
-        rows = x.shape[images] if isinstance(x, Tensor) and x.dim() > images else -1
-        if isinstance(x, Tensor) and rows != own and (rows < 0 or func not in tables.ROWS or (own and rows % own)):
+        if not isinstance(x, Tensor):
+            continue
+        rows = x.shape[images] if x.dim() > images else -1
+        if rows != own and (rows < 0 or func not in tables.ROWS or (own and rows % own)):
             raise refusal(name_of(func), "with several workers it can't be told which images its result is of")
-    workers.of_images(result, images)
+        if x is args[0] and x._is_view() and not hasattr(x, "of_images"):
+            raise refusal(name_of(func), "with several workers, images can't be written into a part of something else")
+        is_mixed = is_mixed or (rows != own and func in tables.MIX)
+    workers.of_images(result, Mixed(images) if is_mixed else images)
+
+
+def is_by_class(func: Call, args: Any, kwargs: Any) -> bool:
+    """Whether the number of classes is to be found."""
+    return func in tables.ONE_HOT and kwargs.get("num_classes", (*args, -1)[1]) == -1
+
+
+def where(func: Call, args: Any, kwargs: Any, x: Tensor, result: Any, dims: tuple[int, ...]) -> int:
+    """Which dimension of the result images are, if `x` is of images and the function looks along `dims`."""
+    images: int = x.of_images  # type: ignore[attr-defined]
+    if func in tables.JOIN:
+        return joined(func, args, kwargs, images)
+    if func in tables.TURN:
+        probe = torch.empty([i + 2 for i in range(x.dim())])  # each dimension has a size of its own
+        return list(func(probe, *args[1:], **kwargs).shape).index(images + 2)
+    if func in tables.REPEAT and isinstance(result, Tensor):
+        return images + result.dim() - x.dim()
+    if func is Tensor.__getitem__ and x is args[0]:
+        return images + sum(left - taken for _, dim, taken, left in parts_of(x, args[1]) if dim + taken <= images)
+    if any(isinstance(part, Tensor) and part.dim() == x.dim() - len(dims) for part in flat([result])):
+        return images - sum(dim < images for dim in dims)
+    return images
 
 
 def joined(func: Call, args: Any, kwargs: Any, images: int) -> int:
@@ -56,20 +86,43 @@ def joined(func: Call, args: Any, kwargs: Any, images: int) -> int:
 
 def dims_along(func: Call, x: Tensor, args: Any, kwargs: Any) -> tuple[int, ...]:
     """The dimensions of `x` along which a function of tables.ALONG looks at several numbers."""
+    if func in (Tensor.__getitem__, Tensor.__setitem__):
+        parts = [*parts_of(x, args[1])]
+        by_image = [dim for part, dim, *_ in parts if hasattr(part, "of_images")]
+        if any(by_image):
+            return (*range(x.dim()),)
+        if by_image and func is Tensor.__setitem__:
+            return ()  # each image's own places
+        return tuple(d for _, dim, taken, _ in parts for d in range(dim, dim + taken))
     position, default = tables.ALONG[func]
-    picked = args[1][1:] if func is Tensor.__getitem__ and isinstance(args[1], tuple) else ()
-    if any(hasattr(part, "of_images") for part in picked):
-        return (0,)
     dim = kwargs.get("dim", kwargs.get("dims", args[position] if len(args) > position else default))
     if func in tables.DIAGONAL:
         named = ((2, "dim1"), (3, "dim2"))
         return dims_of(x, [kwargs.get(name, args[i] if len(args) > i else i - 2) for i, name in named])
-    if func in (Tensor.__getitem__, Tensor.__setitem__):
-        parts = dim if isinstance(dim, tuple) else (dim,)
-        if func is Tensor.__setitem__ and hasattr(parts[0], "of_images"):
-            return ()  # each image's own places
-        return () if parts[0] is Ellipsis or (isinstance(parts[0], slice) and parts[0] == slice(None)) else (0,)
     return () if isinstance(dim, Tensor) else dims_of(x, dim)
+
+
+def parts_of(x: Tensor, index: Any) -> Iterator[tuple[Any, int, int, int]]:
+    """The parts of an index that do not just take all of a dimension.
+
+    Each with the first dimension of `x` that it is about, of how many it is, and how many it leaves.
+    """
+    parts, dim = index if isinstance(index, tuple) else (index,), 0
+    for i, part in enumerate(parts):
+        if part is Ellipsis:
+            dim = x.dim() - sum(about(later)[0] for later in parts[i + 1 :])
+            continue
+        taken, left = about(part)
+        if not (isinstance(part, slice) and part == slice(None)):
+            yield part, dim, taken, left
+        dim += taken
+
+
+def about(part: Any) -> tuple[int, int]:
+    """Of how many dimensions a part of an index is, and how many it leaves."""
+    if isinstance(part, Tensor):
+        return (part.dim(), 1) if part.dtype == torch.bool else (1, part.dim())
+    return int(part is not None), int(not isinstance(part, int))
 
 
 def flat(values: Any) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from samebits import workers
+from samebits import marks, tables, workers
 from samebits.errors import check_l1_loss, refusal
 from torch import Tensor
 from torch.nn import functional
@@ -39,6 +39,8 @@ class native(TorchFunctionMode):  # noqa: N801
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in tables.VIEWS:
+            args = marks.sized(*args)
         if func is Tensor.backward:
             return backward(*args, **kwargs)
         if func in DROPOUT and kwargs.get("training", True):

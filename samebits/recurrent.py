@@ -40,7 +40,7 @@ def cell(step: Step) -> Callable[..., Any]:
     """lstm_cell and its like: one step, of (n, features)."""
 
     def compute(x: Tensor, state: Any, w: Tensor, u: Tensor, b: Any = None, c: Any = None) -> Any:
-        state = (state,) if isinstance(state, Tensor) else state
+        state = [of_batch(x, each) for each in ((state,) if isinstance(state, Tensor) else state)]
         found = step(functional.linear(x, w, b), functional.linear(state[0], u, c), state)
         return found if len(found) > 1 else found[0]
 
@@ -58,7 +58,8 @@ def layers(step: Step) -> Callable[..., Any]:
         if batch_first is None or len(weights) != each * count * ways:
             raise NotImplementedError("a recurrent layer with projections or a packed sequence")
         x = x if batch_first else x.transpose(0, 1)
-        starts = [of_batch(x, state) for state in ([states] if isinstance(states, Tensor) else states)]
+        each_layer = [states.unbind()] if isinstance(states, Tensor) else [state.unbind() for state in states]
+        starts = [[of_batch(x, state) for state in states] for states in each_layer]
         ends = []
         for layer in range(count):
             x = dropout(x, rate, training) if layer else x
@@ -86,13 +87,13 @@ def through(step: Step, x: Tensor, state: State, weights: Sequence[Tensor], back
     return torch.stack(outputs[::-1] if backwards else outputs, 1), state
 
 
-def of_batch(x: Tensor, states: Tensor) -> list[Tensor]:
-    """First states (layers, n, hidden) as a list, of this worker's images if `x` is."""
-    if not workers.is_of_images(x):
-        return list(states.unbind())
-    if hasattr(states, "of_images") or states.requires_grad or states.any():
+def of_batch(x: Tensor, state: Tensor) -> Tensor:
+    """A first state (n, hidden), of this worker's images if `x` is."""
+    if not workers.is_of_images(x) or hasattr(state, "of_images"):
+        return state
+    if state.requires_grad or state.any():
         raise refusal("first states", "with several workers a sequence begins with zeros")
-    return [workers.of_images(state) for state in states.clone().unbind()]
+    return workers.of_images(state.clone())
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

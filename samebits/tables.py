@@ -104,14 +104,17 @@ ALIGNED, DIAGONAL = ELEMENTWISE | DIVIDE | named(COMPARE), named("diagonal")
 # They put the dimensions of their argument in another order.
 TURN = named("transpose permute movedim moveaxis swapaxes swapdims t unsqueeze")
 TURN |= {getattr(torch.Tensor, name).__get__ for name in ("T", "mT")}
+VIEWS = named("view reshape")
 JOIN = named("cat concat concatenate stack")
 # They put images several times, or several numbers of an image, in rows, or add dimensions in front.
 REPEAT = named("expand expand_as broadcast_to repeat tile")
 ROWS = JOIN | REPEAT | named("view view_as reshape reshape_as flatten unflatten repeat_interleave ravel")
+# They put other images between the rows of one.
+MIX = JOIN | REPEAT
 # They look at all numbers.
 WHOLE = named(
     "equal allclose is_nonzero unique nonzero argwhere masked_select take meshgrid bincount prod cumprod isin "
-    "__contains__ __bool__"
+    "__contains__ __bool__ register_hook"
 )
 ONE_HOT = named("one_hot")
 # They look at several numbers along a dimension: the place of that argument, and which it is if there is none.

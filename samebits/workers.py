@@ -166,8 +166,14 @@ def draw(images: torch.Tensor, function: Callable[[int], torch.Tensor]) -> torch
     """
     if _is_alone():
         return function(len(images))
+    if isinstance(getattr(images, "of_images", 0), Mixed):
+        raise refusal("a draw", "with several workers, draw before several rows of each image are put together")
     (first, _, total), n = _images, rows(len(images))
     return of_images(function(n)[first * n // total :][: len(images)])
+
+
+class Mixed(int):
+    """The dimension of images that have several rows each, which are not one after the other."""
 
 
 def of_images(value: Any, dimension: int = 0) -> Any:

@@ -37,6 +37,25 @@ def put_where(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return y
 
 
+def features(x: torch.Tensor) -> torch.Tensor:
+    return x.view(len(x), -1)
+
+
+def put_in_part(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    y[:, 1:].copy_(x)
+    return y
+
+
+def looked_at(x: torch.Tensor) -> torch.Tensor:
+    x.register_hook(lambda gradient: gradient / gradient.abs().amax())
+    return x
+
+
+def recurrent(x: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """The last state (1, n, 2) of sequences of three."""
+    return torch.rnn_tanh(x.view(-1, 3, 2), state, [table()[:2, :2]] * 2, False, 1, 0.0, True, False, True)[1]
+
+
 WEIGHTS = torch.arange(1.0, 7) ** 2  # of classes
 # A worker that has only some of the images can do these as if it had all ...
 SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -46,8 +65,10 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "count": lambda x: (x > 0.5).sum(),
     "largest of each image": lambda x: x - x.amax(1, keepdim=True),
     "some features": lambda x: x[:, :3] * x[..., 3:],
+    "features of one image": lambda _: features(workers.share(torch.arange(6.0).view(1, 2, 3))).mean(0),
     "rows of features": lambda x: x.view(-1, 2).mean(0),
     "dropout": lambda x: functional.dropout(x, 0.5),
+    "dropout of rows of features": lambda x: functional.dropout(x.view(-1, 2), 0.5).mean(0),
     "whole channels dropped": lambda x: functional.dropout2d(x.unflatten(1, (3, 2)).unsqueeze(-1), 0.5),
     "rows of weights": lambda x: (table()[x.argmax(1)] * x).mean(0),
     "gradient of rows of weights": lambda x: gradient_of(lambda weights: weights[x.argmax(1)] * x),
@@ -66,6 +87,10 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         lambda weights: torch.cat([weights[0].expand(len(x), 1, 6), x[:, None]], 1)
     ),
     "loss by class": lambda x: functional.cross_entropy(x, x.argmax(1), WEIGHTS, label_smoothing=0.1),
+    "a sequence that goes on": lambda x: recurrent(x, recurrent(x, torch.zeros(1, len(x), 2)))[-1].mean(0),
+    "one step of a sequence": lambda x: torch.rnn_tanh_cell(x[:, :2], torch.zeros(len(x), 2), *[table()[:2, :2]] * 2),
+    "picked before and behind the images": lambda x: x.view(-1, 3, 2).transpose(0, 1)[1, :, None, [1, 0]],
+    "largest before the images": lambda x: x.view(-1, 3, 2).transpose(0, 1).amax(0).mean(0),
 }
 # ... and these need all of them.
 REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -102,9 +127,15 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "each beside each": lambda x: (x[:, 0].unsqueeze(1) - x[:, 0]).abs().mean(),
     "the diagonal of images and features": lambda x: x.diagonal(),
     "each with each by letters": lambda x: torch.einsum("bi,ci->bc", x, x),
-    "a sequence that begins with other than zeros": lambda x: torch.rnn_tanh(
-        x.view(-1, 3, 2), torch.ones(1, len(x), 2), [table()[:2, :2]] * 2, False, 1, 0.0, True, False, True
-    )[0],
+    "a sequence that begins with other than zeros": lambda x: recurrent(x, torch.ones(1, len(x), 2)),
+    "the last image behind others": lambda x: x[:, None, :4].transpose(0, 1)[:, -1],
+    "dropout of two rows of each image": lambda x: functional.dropout(torch.cat([x, x * 0.9]), 0.5).mean(0),
+    "noise for two rows of each image": lambda x: samebits.draw(x.repeat(2, 1).exp(), lambda n: torch.rand(n, 6)).mean(
+        0
+    ),
+    "images in a part of something else": lambda x: put_in_part(torch.zeros(len(x), 7), x).mean(0),
+    "a look at the gradient": lambda x: gradient_of(lambda weights: looked_at(x * weights[0])),
+    "images where they are large": lambda x: x[x > 0.5].mean(),
     "each feature with each": lambda x: x.t() @ x,
     "drawn for its own": lambda x: x + torch.rand(x.shape),
     "noise for its own": lambda x: x + torch.randn(x.shape),
