@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from tests import replica
+from tests import forkserver, replica
 
 import yaml
 
@@ -27,6 +27,7 @@ DIGITS = {"dataset": "digits", "batch_size": 10, "epochs": 2}  # with which the 
 PACKAGES = {"drawing", "samebits", "stagecraft"}  # of which dvc.yaml names the folder
 # The tests' own Python first, so that the stages run under it.
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+QUICK = forkserver.environment(ENVIRONMENT)  # for what may start from a fork
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SWEEP = yaml.safe_load((ROOT / "sweep/dvc.yaml").read_text())["stages"]
 # Of both graphs, by module.
@@ -48,7 +49,7 @@ def copy_code(folder: Path) -> None:
 
 def run(*command: str, cwd: Path, status: int = 0) -> str:
     """The stdout of a command run in a folder, where `python` is that of the tests; it must end with `status`."""
-    result = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=cwd, env=QUICK, capture_output=True, text=True)
     assert result.returncode == status, f"{command} ended with {result.returncode}\n{result.stdout}\n{result.stderr}"
     return result.stdout
 
@@ -74,7 +75,7 @@ class Project:
         """The output, stdout and stderr together, of a command that must end with `status` (None: not 0)."""
         with TemporaryFile("w+") as output:  # and not a pipe, which a worker of DVC's queue would keep open
             result = subprocess.run(
-                command, cwd=self.folder, env=ENVIRONMENT | environment, stdout=output, stderr=subprocess.STDOUT
+                command, cwd=self.folder, env=QUICK | environment, stdout=output, stderr=subprocess.STDOUT
             )
             output.seek(0)
             printed = output.read()

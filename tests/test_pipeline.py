@@ -6,7 +6,6 @@ import pty
 import re
 import shutil
 import subprocess
-import sys
 import termios
 import time
 from contextlib import suppress
@@ -14,12 +13,12 @@ from pathlib import Path
 
 from stages.lib import digits
 from tests import replica
-from tests.project import DIGITS, ENVIRONMENT, Project
+from tests.project import DIGITS, QUICK, Project
 
 import pytest
 
 pytestmark = pytest.mark.slow
-RUN = (sys.executable, "-m", "tools.run")  # as `make run` does
+RUN = ("python", "-m", "tools.run")  # as `make run` does
 NO_MIRROR = {
     "MNIST_MIRROR": "http://127.0.0.1:9",
     "http_proxy": "http://127.0.0.1:9",
@@ -75,9 +74,7 @@ def test_settings_edited_while_a_stage_runs_are_not_recorded_as_having_made_its_
     settings = project.folder / "params.yaml"
     settings.write_text(settings.read_text().replace("epochs: 2\n", "epochs: 20\n"))
     (project.folder / "plots/loss.csv").unlink()
-    with subprocess.Popen(
-        ["dvc", "repro"], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-    ) as running:
+    with subprocess.Popen(["dvc", "repro"], cwd=tmp_path, env=QUICK, stderr=subprocess.PIPE, text=True) as running:
         while running.poll() is None and not (project.folder / "plots/loss.csv").exists():
             time.sleep(0.01)
         settings.write_text(settings.read_text().replace("lr: 0.1", "lr: 0.4"))
@@ -140,7 +137,7 @@ def test_the_digits_never_replace_what_is_there_of_mnist(tmp_path: Path) -> None
 def seen_on_a_terminal(*command: str, folder: Path) -> str:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
-    with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=theirs, stderr=theirs):
+    with subprocess.Popen(command, cwd=folder, env=QUICK, stdout=theirs, stderr=theirs):
         os.close(theirs)
         seen = b""
         with suppress(OSError):  # nobody has it open any more
@@ -169,9 +166,7 @@ def test_nothing_else_makes_run_fall_back(tmp_path: Path) -> None:
 def test_two_runs_at_once_do_not_disturb_each_other(project: Project, tmp_path: Path) -> None:
     twice = Project(tmp_path, **DIGITS)
     runs = [
-        subprocess.Popen(
-            ["dvc", "repro"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        subprocess.Popen(["dvc", "repro"], cwd=tmp_path, env=QUICK, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         for _ in range(2)
     ]
     for run in runs:

@@ -87,7 +87,7 @@ def make_bucket(url: str) -> None:
 @pytest.mark.slow
 @needs_s3
 def test_an_s3_bucket_as_remote(results, s3_server, tmp_path, monkeypatch):
-    monkeypatch.setattr("tests.project.ENVIRONMENT", {**project.ENVIRONMENT, **KEYS})
+    monkeypatch.setattr("tests.project.QUICK", project.QUICK | KEYS)
     run("dvc", "remote", "add", "--default", "storage", "s3://results/mnist", cwd=results)
     run("dvc", "remote", "modify", "storage", "endpointurl", s3_server, cwd=results)
     push_and_pull(results, tmp_path / "clone")

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from contextlib import chdir
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,7 +12,7 @@ from stagecraft.errors import PipelineError
 from stages import train
 from stages.lib import model, params
 from sweep import answer, comparison, grid
-from tests.project import ENVIRONMENT, ROOT, copy_code
+from tests.project import ROOT, copy_code, run
 
 import pandas
 import pytest
@@ -103,10 +101,8 @@ def test_workers_share_the_models_out_and_give_the_same_files(swept, tmp_path):
     for name in ("data", "params.yaml", "sweep/params.yaml"):
         copy = shutil.copytree if (swept / name).is_dir() else shutil.copy
         copy(swept / name, tmp_path / name)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", "-m", "sweep.run"]
-    printed = subprocess.run(
-        launch, cwd=tmp_path, env=ENVIRONMENT, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
+    launch = "python -m torch.distributed.run --standalone --nproc-per-node 3 -m sweep.run"
+    printed = run(*launch.split(), cwd=tmp_path)
     told = printed.removesuffix((tmp_path / "sweep/answer.md").read_text() + "\n").splitlines()
     assert told[-1].startswith("24 of 24 epochs of all models, 00:00 left")
     assert all(re.fullmatch(r"\d+ of 24 epochs of all models, \S+ left", line) for line in told)

@@ -1,12 +1,10 @@
 """A changed training ends the same wherever it was interrupted, lengthened or shared out among workers."""
 
-import os
 import subprocess
-import sys
 from contextlib import chdir
 from pathlib import Path
 
-from tests.project import ROOT
+from tests.project import QUICK, ROOT
 from tests.trainers import CHANGES, Averaged, Cosine, Stopped, Trainer, trained
 
 import pytest
@@ -42,8 +40,8 @@ def test_three_workers_train_as_one_does(tmp_path: Path) -> None:
     lines = []
     for number, launch in enumerate([[], ["torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m"]]):
         (tmp_path / str(number)).mkdir()
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", *launch, "tests.trainers"]
+        environment = QUICK | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = ["python", "-m", *launch, "tests.trainers"]
         done = subprocess.run(command, cwd=tmp_path / str(number), env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         lines.append([line for line in done.stdout.splitlines() if not line.startswith("numerics:")])

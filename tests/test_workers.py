@@ -7,11 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from tests.project import ENVIRONMENT, Project, copy_code
+from tests.project import ENVIRONMENT, QUICK, Project, copy_code, run
 
 import pandas
 import pytest
@@ -34,10 +33,10 @@ def clone(small: Path, folder: Path, **settings: object) -> Path:
     return folder
 
 
-def torchrun(folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "stages.train"]
+def torchrun(folder: Path, *options: str, environment: dict[str, str] = ENVIRONMENT) -> subprocess.Popen[str]:
+    command = ["python", "-m", "torch.distributed.run", *options, "-m", "stages.train"]
     return subprocess.Popen(
-        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
 
@@ -55,7 +54,7 @@ def results(folder: Path) -> list[bytes]:
 
 def alone(folder: Path) -> list[bytes]:
     """What one process leaves there; its results and state are removed again."""
-    subprocess.run([sys.executable, "-m", "stages.train"], cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
+    run("python", "-m", "stages.train", cwd=folder)
     found = results(folder)
     forget(folder)
     return found
@@ -69,12 +68,12 @@ def forget(folder: Path) -> None:
 
 def together(folder: Path, workers: int, status: int = 0) -> str:
     """What that many workers print in training."""
-    return finished(torchrun(folder, "--standalone", "--nproc-per-node", str(workers)), status)
+    return finished(torchrun(folder, "--standalone", "--nproc-per-node", str(workers), environment=QUICK), status)
 
 
 def test_any_number_of_workers_gives_the_bytes_of_one(small: Path, tmp_path: Path) -> None:
     folder = clone(small, tmp_path / "a", validation_images=301, batch_size=401, model="convolutional")
-    subprocess.run([sys.executable, "-m", "stages.build"], cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
+    run("python", "-m", "stages.build", cwd=folder)
     expected = alone(folder)
     for workers in (1, 5):  # samebits has the same test for 2 and 3
         assert together(folder, workers).count("epoch 2/2") == 1
@@ -119,7 +118,7 @@ def test_killed_workers_bring_all_back_to_the_last_epoch(small: Path, tmp_path: 
     assert results(folder) == expected
 
 
-def agents(folders: list[Path], nodes: str = "2") -> list[subprocess.Popen[str]]:
+def agents(folders: list[Path], nodes: str = "2", environment: dict[str, str] = QUICK) -> list[subprocess.Popen[str]]:
     """An agent in each folder, as as many machines would have them, on this one; they meet at the first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -127,7 +126,10 @@ def agents(folders: list[Path], nodes: str = "2") -> list[subprocess.Popen[str]]
     quick = "keep_alive_interval=1,keep_alive_max_attempt=2,last_call_timeout=1"
     options = "--nnodes", nodes, "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--max-restarts", "1"
     return [
-        torchrun(folder, *options, "--rdzv-conf", f"is_host={int(folder == folders[0])},{quick}") for folder in folders
+        torchrun(
+            folder, *options, "--rdzv-conf", f"is_host={int(folder == folders[0])},{quick}", environment=environment
+        )
+        for folder in folders
     ]
 
 
@@ -149,7 +151,7 @@ def test_two_machines_give_the_bytes_of_one_process(small: Path, tmp_path: Path)
 def test_when_a_machine_is_lost_the_other_goes_on_alone(small: Path, tmp_path: Path) -> None:
     folders = [clone(small, tmp_path / name, epochs=40, batch_size=100) for name in ("a", "b")]
     expected = alone(folders[0])
-    first, second = agents(folders, "1:2")
+    first, second = agents(folders, "1:2", ENVIRONMENT)
     while not all((folder / ".train_cache").exists() for folder in folders):  # the first epoch is not over
         assert first.poll() is None
         time.sleep(0.05)

@@ -1,8 +1,10 @@
+import os
 import shutil
 from contextlib import chdir
 from pathlib import Path
 
 from tests.browser import browser as browser
+from tests.project import QUICK
 from tests.tools import toy
 
 import pytest
@@ -21,4 +23,6 @@ def project(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The folder, here, of a small pipeline that ran and is committed."""
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    for name in QUICK.keys() - os.environ.keys() | {"PATH"}:
+        monkeypatch.setenv(name, QUICK[name])
     return tmp_path

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from tests.project import ENVIRONMENT
+from tests.project import QUICK
 
 COMMIT = "git add --all && git commit -qm Change"
 FILES = {
@@ -55,7 +55,7 @@ def make() -> None:
 
 def shell(command: str) -> str:
     """What a command prints, in which `python` is that of the tests; it must not fail."""
-    return subprocess.run(command, shell=True, check=True, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT).stdout
+    return subprocess.run(command, shell=True, check=True, stdout=subprocess.PIPE, text=True, env=QUICK).stdout
 
 
 def commit() -> None:
