@@ -22,6 +22,8 @@ GIT = {
 os.environ["GIT_CONFIG_COUNT"] = str(len(GIT))
 for number, (key, value) in enumerate(GIT.items()):
     os.environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+# Threads that wait for work must not keep what runs beside them from its own: PyTorch's spin, on all processors.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).parent.parent
 DIGITS = {"dataset": "digits", "batch_size": 10, "epochs": 2}  # with which the pipeline is run as a user runs it
 PACKAGES = {"drawing", "samebits", "stagecraft"}  # of which dvc.yaml names the folder

@@ -17,7 +17,8 @@ ARM64 = os.environ.get("ARM64_PYTHON", "")
 
 def trained(names: list[str], capability="", threads=1, how="exact", python="") -> list[str]:
     """A line for each network, with its losses and hash, from a process of its own."""
-    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2])}
+    # Threads that wait for work must not keep the tests beside from theirs.
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2]), "OMP_WAIT_POLICY": "PASSIVE"}
     if capability:
         environment["ATEN_CPU_CAPABILITY"] = capability
     command = [*(shlex.split(python) or [sys.executable]), str(SCRIPT), str(threads), how, *names]
