@@ -19,16 +19,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-IMPORTED = (
-    "torch",
-    "torchinfo",
-    "pandas",
-    "matplotlib.figure",
-    "sklearn.datasets",
-    "dvc.cli",
-    "dvc.cli.parser",
-    "dvc.repo",
-)
+IMPORTED = [
+    *("torch", "torch.distributed.run", "torchinfo", "pandas", "matplotlib.figure", "sklearn.datasets"),
+    *(
+        "dvc.cli",
+        "dvc.cli.parser",
+        "dvc.repo",
+        "dvc.data_cloud",
+        "dvc_render",
+        "networkx",
+        "ruamel.yaml",
+        "scmrepo.git",
+    ),
+]
 FOLDER = Path(__file__).parents[1] / ".pytest_cache/forkserver"
 NAME = "FORK_SERVER"  # the environment variable with the name of its socket
 IDLE = 60  # seconds after which the server ends

@@ -28,6 +28,7 @@ STAGE_KILLS = 60
 LOSSES = "plots/loss.csv"  # written after each epoch
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 Kill = Callable[[int, int], None]
+pytestmark = pytest.mark.slow
 
 
 def results(folder: Path) -> dict[str, str]:
@@ -136,7 +137,6 @@ def files_of(output: Path) -> list[Path]:
     return [path for path in [output, *output.rglob("*")] if path.is_file()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "moment", "how", "kill_it"),
     [("train", 2.5, signal.SIGKILL, os.kill), ("render", 0.9, signal.SIGINT, os.killpg)],
@@ -185,7 +185,6 @@ runpy.run_module(f"stages.{stage}", run_name="__main__")
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("event", ["import", "os.rename"])
 def test_ctrl_c_ends_a_stage_with_one_line(event: str, stage: str, small: Path, tmp_path: Path) -> None:
