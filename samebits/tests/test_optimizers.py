@@ -77,7 +77,7 @@ def test_steps_are_one_operation_at_a_time(optimizer: Any, options: dict[str, An
             np.testing.assert_array_equal(parameter.detach(), step)
 
 
-@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.LBFGS])
+@pytest.mark.parametrize("kind", [torch.optim.Adam, partial(torch.optim.LBFGS, max_iter=3)])
 def test_a_closure_is_computed_as_what_is_outside_and_the_step_as_without(kind: Any) -> None:
     class Own(torch.optim.SGD):  # whose step no one has wrapped
         def step(self, closure: Any = None) -> Any:
