@@ -19,6 +19,11 @@ from filelock import FileLock
 SMALL = {"dataset": "digits", "epochs": 2, "batch_size": 400, "momentum": 0.5, "hidden_units": 7, "mistakes": 5}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Modules of slow tests first, so that in the end no process of pytest-xdist waits long for the other."""
+    items.sort(key=lambda item: getattr(getattr(item.module, "pytestmark", None), "name", "") != "slow")
+
+
 @pytest.fixture(scope="session")
 def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder in which data/raw holds the real MNIST, from the project's own or from MNIST_MIRROR."""

@@ -24,7 +24,7 @@ from tests.project import ENVIRONMENT, STAGES, Project, declared
 import pytest
 
 SEED = 20
-STAGE_KILLS = 60
+STAGE_KILLS = 40
 LOSSES = "plots/loss.csv"  # written after each epoch
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 Kill = Callable[[int, int], None]

@@ -19,7 +19,8 @@ for name in ("fork", "getuid", "killpg", "sched_getaffinity"):
 for name in ("SIGALRM", "SIGKILL", "alarm"):
     delattr(signal, name)
 sys.path.insert(0, os.getcwd())
-runpy.run_module(sys.argv[1], run_name="__main__")
+for module in sys.argv[1:]:
+    runpy.run_module(module, run_name="__main__")
 """
 
 
@@ -31,9 +32,8 @@ def test_all_runs_without_what_windows_lacks_and_writes_the_same_bytes(swept: Pa
     for path in [*tmp_path.rglob("*.py"), *tmp_path.rglob("*.yaml")]:
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     shutil.copytree(swept / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw"))
-    for module in MODULES:
-        run = [sys.executable, "-c", WITHOUT, module]
-        subprocess.run(run, cwd=tmp_path, env=os.environ | {"MNIST_MIRROR": ""}, check=True, stdout=subprocess.DEVNULL)
+    run = [sys.executable, "-c", WITHOUT, *MODULES]
+    subprocess.run(run, cwd=tmp_path, env=os.environ | {"MNIST_MIRROR": ""}, check=True, stdout=subprocess.DEVNULL)
     folders = [swept / name for name in ("data", "models", "metrics", "plots")]
     written = {path.relative_to(swept) for folder in folders for path in folder.rglob("*.*")}
     assert len(written) > 20

@@ -1,10 +1,15 @@
-"""What workers make of images that they share: prints the results for all images, or that they are refused."""
+"""What workers make of images that they share: prints the results for all images, or that they are refused.
 
+And for each network of networks.py that is named, its losses and hash.
+"""
+
+import sys
 from collections.abc import Callable
 
 import samebits
 import torch
 from samebits import workers
+from samebits.tests.networks import train
 from torch.nn import functional
 
 
@@ -201,3 +206,7 @@ if __name__ == "__main__":
                 found = compute(case, x)
                 if workers.rank() == 0:
                     print(f"{way} {name}: {found}", flush=True)
+        for name in sys.argv[1:]:
+            losses, digest = train(name, samebits.exact(), 2)
+            if workers.rank() == 0:
+                print(f"{name}: {losses} {digest}", flush=True)

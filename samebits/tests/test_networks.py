@@ -31,7 +31,7 @@ def here() -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("capability", "threads"), [("default", 1), ("avx2", 1), ("", 2)])
+@pytest.mark.parametrize(("capability", "threads"), [("default", 1), ("avx2", 2)])
 def test_instructions_and_threads_change_no_bit(capability: str, threads: int, here: list[str]) -> None:
     assert trained(SMALL + LARGE, capability, threads) == here
 
