@@ -7,6 +7,7 @@ take one each. What is to be killed, or to start in a way of its own, takes the 
 import atexit
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -129,6 +130,7 @@ def obey(connection: socket.socket) -> int:
     os.environ.clear()
     os.environ.update(facts["environment"])
     sys.stdin, sys.stdout, sys.stderr = (os.fdopen(i, mode, closefd=False) for i, mode in enumerate("rww"))
+    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[attr-defined]
     if threads := os.environ.get("OMP_NUM_THREADS"):  # which is read when PyTorch is imported
         sys.modules["torch"].set_num_threads(int(threads))
     status = status_of(facts["words"])
@@ -163,10 +165,10 @@ def start(program: str, *words: str) -> int:
 
         sys.argv = ["dvc", *words]
         return int(main(list(words)))
-    how, *others = words
-    if how == "-u":
-        sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
-        how, *others = others
+    unbuffered = words[0] == "-u"
+    how, *others = words[unbuffered:]
+    if unbuffered or os.environ.get("PYTHONUNBUFFERED"):
+        sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", buffering=0, closefd=False), write_through=True)
     sys.path[:1] = ["", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     if how == "-m":
         sys.argv = others

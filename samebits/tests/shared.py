@@ -116,7 +116,7 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a question": lambda x: x * (2 if torch.allclose(x, x.clamp(max=0.9)) else 1),
     "how many of each class": lambda x: torch.bincount(x.argmax(1), minlength=6),
     "as many classes as there are": lambda x: functional.one_hot(x.argmax(1)),
-    "others' features": lambda x: x.gather(0, x.argsort(1) % 2),
+    "others' features": lambda x: x.gather(0, x.argsort(1) % len(x)),
     "features by label": lambda x: x[:, x.argmax(1)],
     "noise for each feature": lambda x: x + torch.rand_like(x.t()).t(),
     "with another above": lambda x: torch.vstack([x, torch.eye(12, 6)]),
