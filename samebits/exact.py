@@ -119,7 +119,7 @@ class Exact(TorchFunctionMode):
 
     def __torch_function__(self, func: Call, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self.others and func in tables.VIEWS:
-            args = marks.sized(*args)
+            args = marks.sized(args)
         if func in PLAIN:
             result = func(*args, **kwargs) if kwargs else func(*args)
         else:

@@ -13,13 +13,15 @@ from samebits.workers import Mixed
 from torch import Tensor
 
 
-def sized(x: Tensor, *sizes: Any) -> tuple[Any, ...]:
+def sized(args: Any) -> Any:
     """The arguments of view or reshape; with what -1 is where a worker has no images, of which PyTorch can't tell."""
-    own = list(sizes if len(sizes) != 1 or isinstance(sizes[0], int) else sizes[0])
-    if x.numel() or own[:1] != [0] or -1 not in own:
-        return x, *sizes
-    known = math.prod(size for size in own[1:] if size != -1)
-    return x, *(math.prod(x.shape[1:]) // known if size == -1 else size for size in own)
+    if len(args) < 2 or args[0].numel():
+        return args
+    x, sizes = args[0], list(args[1] if isinstance(args[1], list | tuple) else args[1:])
+    if sizes[0] != 0 or -1 not in sizes:
+        return args
+    known = math.prod(size for size in sizes[1:] if size != -1)
+    return x, *(math.prod(x.shape[1:]) // known if size == -1 else size for size in sizes)
 
 
 def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:
@@ -42,7 +44,8 @@ def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:
     for x in flat([result]):
         if not isinstance(x, Tensor):
             continue
-        rows = x.shape[images] if x.dim() > images else -1
+        is_turned = func in tables.RESHAPE and x.shape[:images] != first.shape[:images]
+        rows = -1 if is_turned or x.dim() <= images else x.shape[images]
         if rows != own and (rows < 0 or func not in tables.ROWS or (own and rows % own)):
             raise refusal(name_of(func), "with several workers it can't be told which images its result is of")
         if x is args[0] and x._is_view() and not hasattr(x, "of_images"):

@@ -40,7 +40,7 @@ class native(TorchFunctionMode):  # noqa: N801
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in tables.VIEWS:
-            args = marks.sized(*args)
+            args = marks.sized(args)
         if func is Tensor.backward:
             return backward(*args, **kwargs)
         if func in DROPOUT and kwargs.get("training", True):

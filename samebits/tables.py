@@ -108,7 +108,8 @@ VIEWS = named("view reshape")
 JOIN = named("cat concat concatenate stack")
 # They put images several times, or several numbers of an image, in rows, or add dimensions in front.
 REPEAT = named("expand expand_as broadcast_to repeat tile")
-ROWS = JOIN | REPEAT | named("view view_as reshape reshape_as flatten unflatten repeat_interleave ravel")
+RESHAPE = named("view view_as reshape reshape_as flatten unflatten repeat_interleave ravel")
+ROWS = JOIN | REPEAT | RESHAPE
 # They put other images between the rows of one.
 MIX = JOIN | REPEAT
 # They look at all numbers.
