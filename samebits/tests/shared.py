@@ -202,7 +202,7 @@ def gradient(loss: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor)
 WAYS = {"exact": (result, SHARED, REFUSED), "native": (gradient, LOSSES, REFUSED_NATIVELY)}
 
 if __name__ == "__main__":
-    x = torch.rand(7, 6, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(10, 6, generator=torch.Generator().manual_seed(0))
     with workers.joined():
         for way, (compute, possible, refused) in WAYS.items():
             for name, case in (possible | refused).items():

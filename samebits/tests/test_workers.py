@@ -28,7 +28,7 @@ def alone() -> list[str]:
     return printed(*SMALL, *LARGE)
 
 
-@pytest.mark.parametrize(("workers", "networks"), [(2, SMALL), (3, SMALL + LARGE), (5, SMALL)])  # of 7 and of 5 images
+@pytest.mark.parametrize(("workers", "networks"), [(2, SMALL), (3, SMALL + LARGE), (5, SMALL)])  # of 10 and of 5 images
 def test_workers_have_what_one_has_or_are_refused(workers, networks, alone):
     refused = {f"{way} {name}" for way, (_, _, names) in WAYS.items() for name in names}
     cases = [line.partition(": ") for line in alone[: len(alone) - len(SMALL + LARGE) + len(networks)]]
