@@ -21,7 +21,7 @@ def sized(args: Any) -> Any:
     if sizes[0] != 0 or -1 not in sizes:
         return args
     known = math.prod(size for size in sizes[1:] if size != -1)
-    return x, *(math.prod(x.shape[1:]) // known if size == -1 else size for size in sizes)
+    return x, tuple(math.prod(x.shape[1:]) // known if size == -1 else size for size in sizes)
 
 
 def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:

@@ -136,9 +136,7 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a sequence that begins with other than zeros": lambda x: recurrent(x, torch.ones(1, len(x), 2)),
     "the last image behind others": lambda x: x[:, None, :4].transpose(0, 1)[:, -1],
     "dropout of two rows of each image": lambda x: functional.dropout(torch.cat([x, x * 0.9]), 0.5).mean(0),
-    "noise for two rows of each image": lambda x: samebits.draw(x.repeat(2, 1).exp(), lambda n: torch.rand(n, 6)).mean(
-        0
-    ),
+    "noise for two rows of each image": lambda x: samebits.draw(torch.cat([x, x]), lambda n: torch.rand(n, 6)).mean(0),
     "images in a part of something else": lambda x: put_in_part(torch.zeros(len(x), 7), x).mean(0),
     "a look at the gradient": lambda x: gradient_of(lambda weights: looked_at(x * weights[0])),
     "images in rows of features": lambda x: x.t().reshape(3, -1).mean(0),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import samebits
 import torch
+from samebits import workers
 from samebits.marks import flat
 from torch import nn
 from torch.nn import functional as f
@@ -569,3 +570,13 @@ def test_threads_that_flush_tiny_numbers_are_refused() -> None:
 def test_other_types_are_refused_by_name(bad: torch.dtype) -> None:
     with samebits.exact(), pytest.raises(samebits.NotExactError, match=f"linear .*it is of {str(bad)[6:]}"):
         f.linear(M.to(bad), P)
+
+
+@pytest.mark.parametrize("arithmetic", [samebits.exact, samebits.native])
+def test_a_worker_without_images_may_have_the_rest_of_their_shape_found(arithmetic, monkeypatch):
+    monkeypatch.setattr(workers, "size", lambda: 2)
+    none = torch.empty(0, 2, 3)
+    with arithmetic():
+        assert none.view(0, -1).shape == none.reshape((0, -1)).shape == torch.reshape(none, (0, -1)).shape == (0, 6)
+        assert none.view(0, 3, -1).shape == (0, 3, 2)
+        assert none.view(torch.int32).dtype == torch.int32
