@@ -1,7 +1,7 @@
 """Processes that have imported what takes long before they start: forks of one process, which waits for orders.
 
-Tests find `python` and `dvc` in FOLDER first on PATH. These start in a tenth of a second, where PyTorch and DVC
-take one each. What is to be killed, or to start in a way of its own, takes the real ones. Linux only.
+Tests find `python` and `dvc` in FOLDER first on PATH, which need not import PyTorch, as that takes more than a second.
+What is to be killed, or to start in a way of its own, takes the real ones. Linux only.
 """
 
 import atexit
@@ -20,23 +20,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-IMPORTED = [
-    *("torch", "torch.distributed.run", "torchinfo", "pandas", "matplotlib.figure", "sklearn.datasets"),
-    *(
-        "dvc.cli",
-        "dvc.cli.parser",
-        "dvc.repo",
-        "dvc.data_cloud",
-        "dvc_render",
-        "networkx",
-        "ruamel.yaml",
-        "scmrepo.git",
-    ),
-]
+IMPORTED = ["torch", "torch.distributed.run", "torchinfo", "pandas", "matplotlib.figure", "sklearn.datasets", "dvc.cli"]
+IMPORTED += ["dvc.cli.parser", "dvc.data_cloud", "dvc.repo", "dvc_render", "networkx", "ruamel.yaml", "scmrepo.git"]
 FOLDER = Path(__file__).parents[1] / ".pytest_cache/forkserver"
 NAME = "FORK_SERVER"  # the environment variable with the name of its socket
 IDLE = 60  # seconds after which the server ends
-SIGNALS = signal.SIGINT, signal.SIGTERM
+# The server has no pipe of whoever starts it, who would else wait for its end.
+NOWHERE: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
 
 
 def environment(real: dict[str, str]) -> dict[str, str]:
@@ -59,14 +49,11 @@ def environment(real: dict[str, str]) -> dict[str, str]:
 
 def order(*words: str) -> int:
     """Let the server run a program with what this process has, and wait; returns its status."""
-    content = json.dumps({"words": words, "folder": str(Path.cwd()), "environment": dict(os.environ)}).encode()
+    facts = {"words": words, "folder": str(Path.cwd()), "environment": dict(os.environ)}
     with connected(os.environ[NAME]) as server:
-        socket.send_fds(server, [len(content).to_bytes(4, "big")], [0, 1, 2])
-        server.sendall(content)
-        pid = int.from_bytes(server.recv(4), "big")
-        for number in SIGNALS:
-            signal.signal(number, lambda number, _: os.kill(pid, number))
-        return (server.recv(1) or b"\xff")[0]
+        socket.send_fds(server, [b"\n"], [0, 1, 2])
+        server.sendall(f"{json.dumps(facts)}\n".encode())
+        return (server.recv(1) or b"\xff")[0]  # nothing from one that was killed
 
 
 def connected(name: str) -> socket.socket:
@@ -79,10 +66,7 @@ def connected(name: str) -> socket.socket:
         except ConnectionRefusedError:
             if attempt == 0:
                 command = [sys.executable, __file__, "serve", name]
-                nowhere = dict.fromkeys(
-                    ("stdin", "stdout", "stderr"), subprocess.DEVNULL
-                )  # who asks must not wait for it
-                subprocess.Popen(command, **nowhere, start_new_session=True)
+                subprocess.Popen(command, **NOWHERE, start_new_session=True)
             time.sleep(0.05)
     raise TimeoutError(f"no fork server {name}")
 
@@ -117,12 +101,8 @@ def serve(name: str) -> None:
 def obey(connection: socket.socket) -> int:
     """Run a program with what the ordering process has; returns its status after telling it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    length, files, *_ = socket.recv_fds(connection, 4, 3)
-    content = b""
-    while len(content) < int.from_bytes(length, "big"):
-        content += connection.recv(2**16)
-    facts = json.loads(content)
-    connection.sendall(os.getpid().to_bytes(4, "big"))
+    _, files, *_ = socket.recv_fds(connection, 1, 3)
+    facts = json.loads(connection.makefile().readline())
     for i, file in enumerate(files):
         os.dup2(file, i)
         os.close(file)
@@ -136,7 +116,6 @@ def obey(connection: socket.socket) -> int:
     status = status_of(facts["words"])
     atexit._run_exitfuncs()
     sys.stdout.flush()
-    sys.stderr.flush()
     connection.sendall(bytes([status & 255]))
     return status
 

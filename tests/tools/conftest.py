@@ -23,6 +23,6 @@ def project(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The folder, here, of a small pipeline that ran and is committed."""
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    for name in QUICK.keys() - os.environ.keys() | {"PATH"}:
+    for name in (QUICK.keys() - os.environ.keys()) | {"PATH"}:  # for the tools, which start DVC themselves
         monkeypatch.setenv(name, QUICK[name])
     return tmp_path
