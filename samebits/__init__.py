@@ -7,16 +7,21 @@ as no sum rounds. README.md says how to use it. How it is done, in an order in w
 grid                        numbers with so few bits that their sums never round
 sums, products, functions   the three kinds of computing of which all is made
 moments, softmax            what is rounded once as a whole: normalization, the loss of a classifier
-composed, losses, recurrent ordinary PyTorch code, which runs in the exact mode as anybody's does
+draws, initial              random numbers, and initial weights
+reductions, contractions    ordinary PyTorch code, which runs in the exact mode as anybody's does; with these are
+  composed, losses, noise,  normalization, activations and attention; losses; dropout; pooling and interpolation;
+  pictures, recurrent       recurrent layers
+written                     PyTorch's own, which runs in it, too
 tables, exact, watch        which function of PyTorch is which, and how what is none of them is refused
-optimizers, initial         steps, learning rates, initial weights
+optimizers                  steps and learning rates
 workers, marks, native      several processes that train together
 """
 
 # ruff: noqa: F401
+from samebits.draws import normal, uniform
 from samebits.errors import NotExactError, WorkersError
 from samebits.exact import exact
-from samebits.initial import initialize, normal, uniform
+from samebits.initial import initialize
 from samebits.native import native
 from samebits.softmax import probabilities
 from samebits.workers import draw, share

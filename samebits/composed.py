@@ -5,78 +5,75 @@ as its Python functions pass them on, less what exact.py drops.
 """
 
 import math
-import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from samebits import workers
 from samebits.moments import standardized
-from samebits.products import one_each
+from samebits.noise import dropout
+from samebits.reductions import count, norm
 from samebits.sums import dims_of
 from torch import Tensor
 from torch.nn import functional
 
-Dim = Any  # None, an int or several
+# Numbers in a row, and in places
 
 
-# Statistics
+def linspace(start: Any, end: Any, steps: int, **options: Any) -> Tensor:
+    """Each number on its own, in Python's floats, which IEEE 754 rounds."""
+    first, last, most = float(start), float(end), max(steps - 1, 1)
+    return torch.tensor([(first * (most - i) + last * i) / most for i in range(steps)], **options)
 
 
-def count(x: Tensor, dim: Dim) -> int:
-    """How many numbers of `x`, of all workers' if it is of their images, are in a sum along `dim`."""
-    dims = dims_of(x, dim)
-    own = math.prod(x.shape[d] for d in dims)
-    return workers.rows(own) if workers.is_of_images(x) and 0 in dims else own
+def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
+    each = tensors[0] if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else tensors
+    shape = torch.broadcast_shapes(*(x.shape for x in each))
+    return tuple(x.expand(shape) for x in each)
 
 
-def var(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: Any = None) -> Tensor:
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    centered = x - x.mean(dims_of(x, dim), True)
-    freedom = count(x, dim) - (unbiased if correction is None else correction)
-    return (centered * centered).sum(dim, keepdim) / max(freedom, 0)
+def index_put_(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
+    if accumulate:
+        places = torch.arange(x.numel(), device=x.device).view(x.shape)[tuple(indices)]
+        values = values.expand(places.shape).reshape(-1)
+        return x.copy_(x.reshape(-1).index_add(0, places.flatten(), values).view(x.shape))
+    x[tuple(indices)] = values
+    return x
 
 
-def var_mean(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **kwargs: Any) -> Any:
-    return var(x, dim, unbiased, keepdim, **kwargs), x.mean(None if isinstance(dim, bool) else dim, keepdim)
+def index_copy_(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    x.movedim(dim, 0)[index] = source.movedim(dim, 0)
+    return x
 
 
-def root(x: Tensor) -> Tensor:
-    """Square roots, without a gradient where they are 0."""
-    return x.where(x != 0, 1).sqrt() * (x != 0)
+def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Limited by tensors, or by one and a number; what equals a limit shares its gradient with it."""
+    for limit, choose in ((min, torch.maximum), (max, torch.minimum)):
+        x = x if limit is None else choose(x, torch.as_tensor(limit, dtype=x.dtype, device=x.device))
+    return x
 
 
-def std_mean(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    variance, mean = var_mean(*args, **kwargs)
-    return root(variance), mean
-
-
-def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    """The first of all, sorted, so that it is the same ones of equal numbers everywhere."""
-    return torch.return_types.topk(part.narrow(dim, 0, k) for part in x.sort(dim, descending=largest))  # type: ignore[arg-type]
-
-
-def norm(x: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """Of `p` from 1 to infinity."""
-    if p == math.inf:
-        return x.abs().amax(dims_of(x, dim), keepdim)
-    if p == 1:
-        return x.abs().sum(dim, keepdim)
-    if p in (2, "fro", None):
-        return root((x * x).sum(dim, keepdim))
-    if isinstance(p, str) or p < 1:
-        raise NotImplementedError(f"a norm of order {p}; 1 to infinity are covered")
-    total = (x.abs() ** p).sum(dim, keepdim)
-    return total.where(total != 0, 1) ** (1 / p) * (total != 0)
-
-
-def linalg_norm(x: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """Of vectors; of matrices the Frobenius norm."""
-    is_of_matrices = x.dim() == 2 if dim is None else not isinstance(dim, int) and len(dim) == 2
-    if is_of_matrices and ord not in (None, "fro"):
-        raise NotImplementedError(f"a matrix norm of order {ord}")
-    return norm(x, ord, dim, keepdim)
+def embedding_bag(
+    index: Tensor, weight: Tensor, offsets: Any = None, max_norm: Any = None, norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Any = None,
+    include_last_offset: bool = False, padding_idx: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Sums or means of rows of `weight`, by bags of one size (n, size), or that begin at `offsets`; or the largest."""
+    rows = functional.embedding(index, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+    kept = torch.ones_like(index) if padding_idx is None else index != padding_idx % len(weight)
+    rows = scaled(rows, None if per_sample_weights is None else per_sample_weights.unsqueeze(-1))
+    if mode == "max":
+        if offsets is not None or padding_idx is not None:
+            raise NotImplementedError("embedding_bag of the largest with offsets or padding_idx")
+        return rows.amax(1)
+    rows = rows * kept.unsqueeze(-1).float()
+    if offsets is None:
+        sums, counts = rows.sum(1), kept.sum(1)
+    else:
+        starts = offsets[:-1] if include_last_offset else offsets
+        bags = torch.bucketize(torch.arange(len(index), device=index.device), starts, right=True) - 1
+        sums = torch.zeros(len(starts), weight.shape[1], device=rows.device).index_add(0, bags, rows)
+        counts = torch.zeros_like(starts).index_add(0, bags, kept.to(starts))
+    return sums / counts.clamp(min=1).unsqueeze(1) if mode == "mean" else sums
 
 
 # Normalization
@@ -88,10 +85,17 @@ def normalize(x: Tensor, p: Any = 2, dim: Any = 1, eps: float = 1e-12) -> Tensor
     return x.where(length.detach() > 0, x.detach()) / length.clamp_min(eps)
 
 
+def norm_except_dim(x: Tensor, pow: Any = 2, dim: int = 0) -> Tensor:
+    """Of all that `dim` numbers, which stays; -1 is none, so that `x` has one norm."""
+    if dim == -1:
+        return norm(x, pow)
+    dims = [d for d in range(x.dim()) if d != dim % x.dim()]
+    return norm(x, pow, dims, True) if dims else x.abs()
+
+
 def weight_norm(x: Tensor, length: Tensor, dim: int = 0) -> Tensor:
-    """`x` with such lengths of all that `dim` numbers; -1 is none, so that `x` has one length."""
-    dims = [d for d in range(x.dim()) if dim == -1 or d != dim % x.dim()]
-    return x * (length / (norm(x, 2, dims, True) if dims else x.abs()))
+    """`x` with such lengths of all that `dim` numbers."""
+    return x * (length / norm_except_dim(x, 2, dim))
 
 
 def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
@@ -183,181 +187,6 @@ def log_softmax(x: Tensor, dim: Any = None) -> Tensor:
     return shifted - shifted.exp().sum(dim, True).log()
 
 
-def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    most = x.detach().amax(dim, True)
-    most = most.where(most.abs() != math.inf, 0)
-    total = (x - most).exp().sum(dim, True)
-    found = torch.where(total == 0, -math.inf, total.where(total != 0, 1).log() + most)
-    return found if keepdim else found.squeeze(dim)
-
-
-# Pooling and interpolation
-
-
-def beyond(size: int, taps: int, step: int, pad: int) -> int:
-    """By how much the first window that is not whole goes beyond the padding; 0 if it begins there, too."""
-    start = (size + 2 * pad - taps) // step * step + step
-    more = start + taps - size - 2 * pad
-    return more if more < step and start < size + pad else 0
-
-
-def avg_pool(dims: int) -> Callable[..., Tensor]:
-    """avg_pool1d and its like, with as many dimensions."""
-
-    def compute(
-        x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-        count_include_pad: bool = True, divisor_override: int | None = None,
-    ) -> Tensor:  # fmt: skip
-        kernel, stride, pads = (one_each(value, dims) for value in (kernel_size, stride or kernel_size, padding))
-        around = [n for pad in reversed(pads) for n in (pad, pad)]
-        more = map(beyond, x.shape[-dims:], kernel, stride, pads) if ceil_mode else [0] * dims
-        after = [n for each in reversed([*more]) for n in (0, each)]
-        windows, ones = functional.pad(x, around), torch.ones(x.shape[-dims:], device=x.device)
-        ones = functional.pad(ones, around, value=float(count_include_pad))
-        windows, ones = functional.pad(windows, after), functional.pad(ones, after)
-        for i in range(dims):
-            windows = windows.unfold(x.dim() - dims + i, kernel[i], stride[i])
-            ones = ones.unfold(i, kernel[i], stride[i])
-        last = tuple(range(-dims, 0))
-        return windows.sum(last) / (divisor_override or ones.sum(last))
-
-    return compute
-
-
-def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
-    rows, columns = (
-        [slice(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
-        for new, old in ((new or old, old) for new, old in zip(one_each(output_size, 2), x.shape[-2:], strict=True))
-    )
-    return torch.stack([torch.stack([x[..., r, c].mean((-2, -1)) for c in columns], -1) for r in rows], -2)
-
-
-def places(mode: str, old: int, new: int, scale: float, aligned: Any) -> list[float]:
-    """Where along a dimension of size `old` each of `new` numbers is taken, from 0 on."""
-    if aligned:
-        return [i * (old - 1) / max(new - 1, 1) for i in range(new)]
-    if "linear" in mode:
-        return [max((i + 0.5) * scale - 0.5, 0.0) for i in range(new)]
-    # Rounded as PyTorch does, as it decides which is the nearest.
-    scale = torch.tensor(scale, dtype=torch.float32).item()
-    shift = 0.5 if mode == "nearest-exact" else 0.0
-    return torch.tensor([(i + shift) * scale for i in range(new)], dtype=torch.float32).tolist()
-
-
-def interpolate(
-    x: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None,
-    recompute_scale_factor: Any = None, antialias: bool = False,
-) -> Tensor:  # fmt: skip
-    """Along one dimension after the other: the nearest, or between the two that are."""
-    dims = x.dim() - 2
-    if antialias or "cubic" in mode or mode == "area":
-        raise NotImplementedError(f"interpolation of mode {mode}" + " with antialias" * antialias)
-    factors = one_each(scale_factor or 0, dims)
-    sizes = one_each(size, dims) if size else [int(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
-    for dim, new in enumerate(sizes, 2):
-        old, factor = x.shape[dim], factors[dim - 2]
-        scale = 1 / factor if factor and not recompute_scale_factor else old / new
-        at = places(mode, old, new, scale, align_corners)
-        low = x.index_select(dim, torch.tensor([min(int(place), old - 1) for place in at], device=x.device))
-        if "linear" in mode:
-            high = x.index_select(dim, torch.tensor([min(int(place) + 1, old - 1) for place in at], device=x.device))
-            part = torch.tensor([place % 1 for place in at], device=x.device).view(-1, *[1] * (x.dim() - 1 - dim))
-            low = low + (high - low) * part
-        x = low
-    return x
-
-
-# Products by letters
-
-
-def einsum(equation: str, *operands: Any) -> Tensor:
-    """Two after two, from the left: letters that both have are summed as soon as nothing else has them."""
-    operands = operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands
-    letters, result = spelled(equation.replace(" ", ""), [x.dim() for x in operands])
-    size: dict[str, int] = {}
-    for own, x in zip(letters, operands, strict=True):
-        size |= {letter: n for letter, n in zip(own, x.shape, strict=True) if n != 1 or letter not in size}
-    parts = [along_diagonals(x, own, size) for own, x in zip(letters, operands, strict=True)]
-    x, own = parts[0]
-    for i in range(1, len(parts)):
-        x, own = contracted(x, own, *parts[i], {*result, *(letter for _, later in parts[i + 1 :] for letter in later)})
-    x, own = without(x, own, result)
-    return x.permute([own.index(letter) for letter in result])
-
-
-def spelled(equation: str, dims: list[int]) -> tuple[list[str], str]:
-    """The letters of each operand, with so many dimensions, and of the result; capital ones in place of dots."""
-    given, arrow, result = equation.partition("->")
-    parts, free = given.split(","), [letter for letter in string.ascii_uppercase if letter not in equation]
-    hidden = [n - len(part.replace("...", "")) if "." in part else 0 for part, n in zip(parts, dims, strict=True)]
-    dots = free[: max(hidden)]
-    letters = [part.replace("...", "".join(dots[len(dots) - n :])) for part, n in zip(parts, hidden, strict=True)]
-    once = sorted(letter for letter in set(given) - set(",.") if given.count(letter) == 1)
-    return letters, result.replace("...", "".join(dots)) if arrow else "".join([*dots, *once])
-
-
-def along_diagonals(x: Tensor, own: str, size: dict[str, int]) -> tuple[Tensor, str]:
-    """With each letter once, and stretched to its size."""
-    for letter in set(own):
-        while own.count(letter) > 1:
-            first, second = own.index(letter), own.rindex(letter)
-            x = x.diagonal(0, first, second)
-            own = own[:first] + own[first + 1 : second] + own[second + 1 :] + letter
-    shape = [size[letter] for letter in own]
-    return x if list(x.shape) == shape else x.expand(shape), own
-
-
-def without(x: Tensor, own: str, kept: Any) -> tuple[Tensor, str]:
-    """The sum of `x` along the letters that are not kept."""
-    dims = [i for i, letter in enumerate(own) if letter not in kept]
-    return x.sum(dims) if dims else x, "".join(letter for letter in own if letter in kept)
-
-
-def contracted(a: Tensor, of_a: str, b: Tensor, of_b: str, kept: set[str]) -> tuple[Tensor, str]:
-    """The product of two, summed along the letters that are not kept, as a stack of matrices."""
-    a, of_a = without(a, of_a, kept | set(of_b))
-    b, of_b = without(b, of_b, kept | set(of_a))
-    both = [letter for letter in of_a if letter in of_b]
-    stack, inner = ([letter for letter in both if (letter in kept) == stays] for stays in (True, False))
-    rows, columns = ([letter for letter in own if letter not in both] for own in (of_a, of_b))
-    size = dict(zip(of_a + of_b, (*a.shape, *b.shape), strict=True))
-
-    def matrices(x: Tensor, own: str, *parts: list[str]) -> Tensor:
-        shape = [math.prod(size[letter] for letter in part) for part in parts]
-        return x.permute([own.index(letter) for letter in sum(parts, stack)]).reshape(*(size[n] for n in stack), *shape)
-
-    product = matrices(a, of_a, rows, inner) @ matrices(b, of_b, inner, columns)
-    return product.reshape([size[letter] for letter in (*stack, *rows, *columns)]), "".join((*stack, *rows, *columns))
-
-
-# Dropout
-
-
-def dropout(x: Tensor, p: float = 0.5, training: bool = True, channels: bool = False) -> Tensor:
-    """In training each number, or each channel, is 0 with probability `p` and else divided by 1 - p.
-
-    Every worker draws for the images of all, so that what is dropped does not depend on how they are shared out.
-    """
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-    if not training:
-        return x
-    shape = [*x.shape[:2], *[1] * (x.dim() - 2)] if channels else list(x.shape)
-    shared = workers.is_of_images(x)
-    drawn = workers.draw(x, lambda n: torch.rand(n, *shape[1:])) if shared else torch.rand(shape)
-    return (x * (drawn >= p).to(x.device).float().expand(x.shape)) / (1 - p if p < 1 else 1)
-
-
-def dropout_of_channels(one: int | None = None) -> Callable[..., Tensor]:
-    """dropout1d and its like, of channels in the second dimension, or the first if there are so many: one image."""
-
-    def compute(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-        images = x.unsqueeze(0) if x.dim() == one else x
-        return dropout(images, p, training, channels=True).view(x.shape)
-
-    return compute
-
-
 # Attention
 
 
@@ -413,40 +242,23 @@ def multi_head_attention_forward(
 
 
 NAMES = (
-    "var var_mean std_mean norm topk normalize batch_norm instance_norm group_norm layer_norm rms_norm gelu elu glu "
-    "softmax log_softmax logsumexp adaptive_avg_pool2d interpolate einsum dropout scaled_dot_product_attention "
+    "linspace broadcast_tensors index_put_ index_copy_ embedding_bag normalize norm_except_dim batch_norm "
+    "instance_norm group_norm layer_norm rms_norm gelu elu glu softmax log_softmax scaled_dot_product_attention "
     "multi_head_attention_forward"
 )
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NAMES.split()} | {
-    "vector_norm": lambda x, ord=2, dim=None, keepdim=False: norm(x, ord, dim, keepdim),
-    "matrix_norm": lambda x, ord="fro", dim=(-2, -1), keepdim=False: linalg_norm(x, ord, dim, keepdim),
-    "outer ger": lambda x, vec2: x.unsqueeze(1) * vec2,
-    "trace": lambda x: x.diagonal().sum(),
-    "cdist": lambda x, y, p=2.0, *_, **__: norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1),
-    "baddbmm": lambda x, batch1, batch2, beta=1, alpha=1: (x * beta if beta else 0) + batch1 @ batch2 * alpha,
-    "bilinear": lambda x, y, weight, bias=None: scaled(torch.einsum("...i,kij,...j->...k", x, weight, y), None, bias),
     "_weight_norm": weight_norm,
-    "mean": lambda x, dim=None, keepdim=False: x.sum(dim, keepdim) / count(x, dim),
-    "std": lambda x, *args, **kwargs: root(x.var(*args, **kwargs)),
+    "index_put": lambda x, *args, **kwargs: index_put_(x.clone(), *args, **kwargs),
+    "index_copy": lambda x, *args, **kwargs: index_copy_(x.clone(), *args, **kwargs),
     "cosine_similarity": lambda x, y, dim=1, eps=1e-8: (
         functional.normalize(x, 2, dim, eps) * functional.normalize(y, 2, dim, eps)
     ).sum(dim),
     "prelu": lambda x, w: torch.where(x > 0, x, x * (w if w.numel() == 1 else per_channel(x, w))),
     "silu": lambda x: x * x.sigmoid(),
     "celu": lambda x, alpha=1.0: torch.where(x > 0, x, (x.clamp(max=0) / alpha).expm1() * alpha),
-    "softsign": lambda x: x / (x.abs() + 1),
-    "softmin": lambda x, dim=None: softmax(-x, dim),
-    "tanhshrink": lambda x: x - x.tanh(),
     "hardsigmoid": lambda x: (x + 3).clamp(0, 6) / 6,
     "hardswish": lambda x: x * (x + 3).clamp(0, 6) / 6,
     "selu": lambda x: elu(x, 1.6732632423543772) * 1.0507009873554805,
     "logsigmoid": lambda x: -functional.softplus(-x, threshold=math.inf),
     "mish": lambda x: x * functional.softplus(x).tanh(),
-    "avg_pool1d": avg_pool(1),
-    "avg_pool2d": avg_pool(2),
-    "avg_pool3d": avg_pool(3),
-    "adaptive_avg_pool1d": lambda x, size: adaptive_avg_pool2d(x.unsqueeze(-2), (1, *one_each(size, 1))).squeeze(-2),
-    "dropout1d": dropout_of_channels(2),
-    "dropout2d feature_dropout": dropout_of_channels(),
-    "dropout3d": dropout_of_channels(4),
 }

@@ -13,18 +13,23 @@ from typing import Any
 import torch
 from samebits import (
     composed,
+    contractions,
+    draws,
     functions,
     grid,
-    initial,
     losses,
     marks,
+    noise,
     optimizers,
+    pictures,
     products,
     recurrent,
+    reductions,
     softmax,
     sums,
     tables,
     workers,
+    written,
 )
 from samebits.errors import INSTEAD, check_l1_loss, refusal
 from samebits.native import OF_ALL
@@ -91,8 +96,9 @@ PRIMITIVES: dict[str, Call] = {
     "sort": stable(torch.sort),
     "argsort": stable(torch.argsort),
     "arange": arange,
-    **{name: getattr(initial, name) for name in initial.DRAWS},
-    "sqrt_": lambda x: x.copy_(functions.of_one_number("sqrt")(x)),
+    **draws.COMPUTED,
+    **{f"{name}_": functions.in_place(name) for name in functions.FORMULAS},
+    **{f"arc{name[1:]}": functions.of_one_number(name) for name in ("asin", "acos", "atan")},
 }
 COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function in tables.PICKED}
 COMPUTED[functional.unfold] = sums.unfold
@@ -101,9 +107,11 @@ for name in MAX_POOLS:
     for other in (getattr(functional, f"{name}_with_indices"), *others):
         COMPUTED[other] = with_places(COMPUTED[getattr(functional, name)])
 del COMPUTED[torch.embedding]  # its arguments are in another order than those of torch.nn.functional
-COMPOSED = by_name(composed.FUNCTIONS | losses.FUNCTIONS | recurrent.FUNCTIONS | optimizers.ADDING)
-COMPOSED[torch.linalg.norm] = composed.linalg_norm
-for name in ("batch_norm", "instance_norm", *losses.FUNCTIONS):
+COMPOSED = by_name(optimizers.ADDING)
+for module in (composed, contractions, losses, noise, pictures, recurrent, reductions, written):
+    COMPOSED |= by_name(module.FUNCTIONS)
+COMPOSED[torch.linalg.norm] = reductions.linalg_norm
+for name in ("batch_norm", "embedding_bag", "instance_norm", *losses.FUNCTIONS):
     for other in named(name) - {getattr(functional, name)}:
         del COMPOSED[other]  # their arguments, too
 PLAIN = tables.PLAIN - COMPUTED.keys() - COMPOSED.keys() - tables.OF_ZEROS
@@ -169,6 +177,9 @@ class Exact(TorchFunctionMode):
         tensors = [value for value in values if isinstance(value, Tensor)]
         if func in tables.LARGEST and len(tensors) > 1:
             func = tables.LARGEST[func]
+        if func in tables.CLAMP and len(tensors) > 1:
+            with self:
+                return composed.clamp(*args, **kwargs)
         if func in tables.ELEMENTWISE or func in tables.DIVIDE:
             return elementwise(func, args, kwargs, tensors)
         if func in tables.PUTS:

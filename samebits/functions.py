@@ -91,9 +91,26 @@ def exp_minus_1(x: Decimal) -> Decimal:
     return series(x, lambda n: x / (n + 1)) if abs(x) < 1 else x.exp() - 1
 
 
-with localcontext(prec=DIGITS + 60):  # Machin's formula, 1706
-    ARCTANGENTS = [series(1 / Decimal(q), lambda n, q=q: Decimal(1 - 2 * n) / ((2 * n + 1) * q * q)) for q in (5, 239)]  # type: ignore[misc]
-    PI = 16 * ARCTANGENTS[0] - 4 * ARCTANGENTS[1]
+def arctangent(x: Decimal) -> Decimal:
+    """atan(x), by its series for an eighth of the angle."""
+    for _ in range(3):
+        x /= 1 + (1 + x * x).sqrt()
+    return 8 * series(x, lambda n: x * x * (1 - 2 * n) / (2 * n + 1))
+
+
+def arcsine(x: Decimal) -> Decimal:
+    """asin(x), from -1 to 1."""
+    return 2 * arctangent(x / (1 + (1 - x * x).sqrt()))
+
+
+def arccosine(x: Decimal) -> Decimal:
+    """acos(x), from -1 to 1."""
+    return 4 * arctangent((1 - x).sqrt() / (Decimal(2).sqrt() + (1 + x).sqrt()))
+
+
+with localcontext(prec=DIGITS + 60):
+    PI = 4 * arctangent(Decimal(1))
+    LN_2, LN_10 = float(Decimal(2).ln()), float(Decimal(10).ln())
 
 
 class Formula(NamedTuple):
@@ -122,6 +139,19 @@ FORMULAS = {
         lambda x: log_1_plus(x.exp()),
         lambda g, x, y: apply("sigmoid", x).mul_(g),
     ),
+    "exp2": Formula(torch.exp2, lambda x: Decimal(2) ** x, lambda g, x, y: (y * LN_2).mul_(g), True),
+    "log2": Formula(torch.log2, lambda x: x.ln() / Decimal(2).ln(), lambda g, x, y: g / (x * LN_2)),
+    "log10": Formula(torch.log10, Decimal.log10, lambda g, x, y: g / (x * LN_10)),
+    "sinh": Formula(
+        torch.sinh,
+        lambda x: series(x, lambda n: x * x / (2 * n * (2 * n + 1))),
+        lambda g, x, y: apply("cosh", x).mul_(g),
+    ),
+    "cosh": Formula(torch.cosh, lambda x: (x.exp() + (-x).exp()) / 2, lambda g, x, y: apply("sinh", x).mul_(g)),
+    "tan": Formula(torch.tan, lambda x: cosine(x, 1) / cosine(x), lambda g, x, y: (y * y + 1).mul_(g), True),
+    "atan": Formula(torch.atan, arctangent, lambda g, x, y: g / (x * x + 1)),
+    "asin": Formula(torch.asin, arcsine, lambda g, x, y: g / apply("sqrt", 1 - x * x)),
+    "acos": Formula(torch.acos, arccosine, lambda g, x, y: -g / apply("sqrt", 1 - x * x)),
     "sin": Formula(torch.sin, lambda x: cosine(x, 1), lambda g, x, y: apply("cos", x).mul_(g)),
     "cos": Formula(torch.cos, cosine, lambda g, x, y: apply("sin", x).mul_(g).neg_()),
 }
@@ -179,6 +209,11 @@ def of_one_number(name: str) -> Callable[..., Tensor]:
         return OfOneNumber.apply(x, FORMULAS[name])
 
     return compute
+
+
+def in_place(name: str) -> Callable[[Tensor], Tensor]:
+    """A function of FORMULAS whose results take the place of the numbers."""
+    return lambda x: x.copy_(of_one_number(name)(x))
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from samebits.composed import count, norm, per_channel, scaled
+from samebits.composed import per_channel, scaled
+from samebits.reductions import count, norm
 from torch import Tensor
 from torch.nn import functional
 
@@ -103,6 +104,17 @@ def logistic(x: Tensor, y: Tensor, pos_weight: Tensor | None = None) -> Tensor:
     return (1 - y) * x + (right if pos_weight is None else right * ((pos_weight - 1) * y + 1))
 
 
+def multi_margin(
+    x: Tensor, labels: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
+    """Of scores (n, classes), or of one image's: what others have above the label's less the margin, to the power p."""
+    x, labels = (x, labels) if x.dim() == 2 else (x.unsqueeze(0), labels.view(1))
+    above = (x - x.gather(1, labels.unsqueeze(1)) + margin).clamp_min(0) ** p
+    others = torch.arange(x.shape[1], device=x.device) != labels.unsqueeze(1)
+    losses = (above * others).sum(1) / x.shape[1]
+    return reduced(scaled(losses, None if weight is None else weight[labels]), reduction)
+
+
 def cosine_distance(x: Tensor, y: Tensor, target: Tensor, margin: float = 0.0) -> Tensor:
     cosine = functional.cosine_similarity(x, y, -1)
     return torch.where(target == 1, 1 - cosine, (cosine - margin).clamp_min(0))
@@ -153,6 +165,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "nll_loss": nll_loss,
     "cross_entropy": cross_entropy,
     "kl_div": kl_div,
+    "multi_margin_loss": multi_margin,
     "pairwise_distance": pairwise_distance,
     "mse_loss": each(square, by_weight=True),
     "l1_loss": each(lambda x, y: stretched(x, y).abs()),

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 OF_ALL = "with several workers, draw for the images of all: samebits.draw(images, lambda n: torch.rand(n))"
 DRAWS = (
     "rand randn randint rand_like randn_like randint_like randperm normal normal_ uniform_ random_ exponential_ "
-    "bernoulli bernoulli_ alpha_dropout feature_alpha_dropout rrelu gumbel_softmax"
+    "bernoulli bernoulli_ multinomial alpha_dropout feature_alpha_dropout rrelu gumbel_softmax"
 )
 MODULES = torch, Tensor, functional
 RANDOM = {getattr(module, name) for name in DRAWS.split() for module in MODULES if hasattr(module, name)}

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 
 MOST = 20_000  # operations that are looked at in a step
 # What is composed, as anybody's code is, or only calls the user's.
-COMPOSED = "composed", "losses", "recurrent"
+COMPOSED = "composed", "contractions", "losses", "noise", "pictures", "recurrent", "reductions"
 PASSED = {str(Path(HERE) / f"{name}.py") for name in ("exact", "watch", "optimizers", *COMPOSED)}
 
 
@@ -79,6 +79,8 @@ def is_right(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     adds = "reduce" in func._overloadname or (name == "index_put" and (kwargs.get("accumulate") or True in args[3:]))
     if name in RIGHT and not adds:
         return kwargs.get("alpha", 1) == 1 and not kwargs.get("rounding_mode")
+    if name == "sum" and len(args) > 1 and all(args[0].shape[dim] == 1 for dim in args[1]):  # each of one number
+        return True
     if name == "uniform":
         return (*args[1:], *kwargs.values())[:2] in ((), (0, 1))
     return bool(tensors) and not any(x.dtype.is_floating_point for x in tensors) and not kwargs.get("dtype")

@@ -10,6 +10,7 @@ import samebits
 import torch
 from samebits import workers
 from samebits.tests.networks import train
+from torch.distributions import Normal
 from torch.nn import functional
 
 
@@ -96,6 +97,21 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a sequence that goes on": lambda x: recurrent(x, recurrent(x, torch.zeros(1, len(x), 2)))[-1].mean(0),
     "one step of a sequence": lambda x: torch.rnn_tanh_cell(x[:, :2], torch.zeros(len(x), 2), *[table()[:2, :2]] * 2),
     "picked before and behind the images": lambda x: x.view(-1, 3, 2).transpose(0, 1)[1, :, None, [1, 0]],
+    "noise like it": lambda x: (x + torch.randn_like(x) * torch.rand_like(x)).mean(0),
+    "noise within": lambda x: functional.gumbel_softmax(functional.alpha_dropout(x, 0.3, True), hard=True),
+    "slopes of noise": lambda x: functional.rrelu(x - 0.5, training=True),
+    "one of several": lambda x: torch.multinomial(x, 2),
+    "products and the middle": lambda x: x.prod(1) + x.cumprod(1).median(1)[0] + x.quantile(0.3, 1),
+    "weights at places": lambda x: gradient_of(
+        lambda weights: functional.grid_sample(weights.expand(len(x), 1, 6, 6), x.view(-1, 1, 3, 2))
+    ),
+    "places by weights": lambda x: gradient_of(
+        lambda weights: functional.affine_grid(weights[0].view(1, 2, 3).expand(len(x), 2, 3), [len(x), 1, 2, 3])
+    ),
+    "bags of weights": lambda x: gradient_of(lambda weights: functional.embedding_bag(x.argsort(1)[:, :2], weights)),
+    "margins": lambda x: functional.multi_margin_loss(x, x.argmin(1), weight=WEIGHTS),
+    "any": lambda x: torch.stack([(x > 0.98).any(), (x > 0.02).all(), (x < 2).all()]),
+    "likelihood": lambda x: Normal(x, x + 1).log_prob(x * x).mean(),
     "largest before the images": lambda x: x.view(-1, 3, 2).transpose(0, 1).amax(0).mean(0),
 }
 # ... and these need all of them.
@@ -124,7 +140,6 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "running sums": lambda x: x.cumsum(0),
     "sums by label": lambda x: torch.zeros(6, 6).index_add(0, x.argmax(1), x),
     "without dimensions of size 1": lambda x: x.squeeze(),
-    "any": lambda x: (x > 0.5).any(),
     "turned round": lambda x: x.flip(0),
     "images before others": lambda x: torch.cat([x, torch.ones(2, 6)]).mean(0),
     "a new first dimension": lambda x: torch.stack([x, x]).mean(0),
@@ -143,6 +158,10 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "images in rows of as many": lambda x: x[:, None, :4].transpose(0, 1).reshape(-1, 4),
     "images where they are large": lambda x: x[x > 0.5].mean(),
     "each feature with each": lambda x: x.t() @ x,
+    "the middle of all": lambda x: x.median(),
+    "product of all": lambda x: x.prod(),
+    "products of images": lambda x: x.cumprod(0).mean(0),
+    "differences of images": lambda x: x.diff(dim=0).mean(0),
     "drawn for its own": lambda x: x + torch.rand(x.shape),
     "noise for its own": lambda x: x + torch.randn(x.shape),
 }

@@ -241,9 +241,18 @@ def test_probabilities_loss_and_gradient_are_rounded_as_documented(rows: list[li
     np.testing.assert_array_equal(logits.grad, (p - np.eye(3, dtype=np.float32)[labels]) / np.float32(len(rows)))
 
 
-RANGES = {"log": (2**-100, 90), "sqrt": (0, 90), "rsqrt": (2**-20, 90), "log1p": (-0.875, 90), "erf": (-6, 6)}
+RANGES = {
+    "sqrt": (0, 90),
+    "rsqrt": (2**-20, 90),
+    "log1p": (-0.875, 90),
+    "erf": (-6, 6),
+    "asin": (-1, 1),
+    "acos": (-1, 1),
+}
+RANGES |= dict.fromkeys(["log", "log2", "log10"], (2**-100, 90))
 REFERENCES = {"sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)), "rsqrt": lambda x: 1 / mpmath.sqrt(x),
-              "softplus": lambda x: mpmath.log1p(mpmath.exp(x))}  # fmt: skip
+              "softplus": lambda x: mpmath.log1p(mpmath.exp(x)), "exp2": lambda x: mpmath.power(2, x),
+              "log2": lambda x: mpmath.log(x, 2)}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", functions.FORMULAS)
