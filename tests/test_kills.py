@@ -11,7 +11,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import chdir, suppress
@@ -19,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from stagecraft import resume
-from tests.project import ENVIRONMENT, STAGES, Project, declared
+from tests.project import ENVIRONMENT, QUICK, STAGES, Project, declared
 
 import pytest
 
@@ -189,12 +188,14 @@ runpy.run_module(f"stages.{stage}", run_name="__main__")
 @pytest.mark.parametrize("event", ["import", "os.rename"])
 def test_ctrl_c_ends_a_stage_with_one_line(event: str, stage: str, small: Path, tmp_path: Path) -> None:
     # While a large library is imported, and while the first result gets its final name.
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
     shutil.copytree(small, tmp_path, dirs_exist_ok=True)
     with chdir(tmp_path):
         clear(stage)
+    environment = ENVIRONMENT if event == "import" else QUICK  # where all is imported
     result = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, event, stage], cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path.cwd())}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        ["python", "interrupted.py", event, stage], cwd=tmp_path, env=environment | {"PYTHONPATH": str(Path.cwd())},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert result.returncode != 0
     assert result.stderr.splitlines()[-1] == "interrupted"

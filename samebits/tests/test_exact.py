@@ -256,7 +256,7 @@ REFERENCES = {"sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)), "rsqrt": lambda x: 
 
 
 @pytest.mark.parametrize("name", functions.FORMULAS)
-@settings(max_examples=60, derandomize=True, deadline=None, database=None)
+@settings(max_examples=25, derandomize=True, deadline=None, database=None)
 @given(data=st.data())
 def test_functions_and_their_true_values_are_the_nearest(name: str, data: st.DataObject) -> None:
     low, high = RANGES.get(name, (-80, 80))
