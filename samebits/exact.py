@@ -168,6 +168,10 @@ class Exact(TorchFunctionMode):
                 return COMPOSED[func](*args, **options)
         except NotImplementedError as error:
             raise refusal(name_of(func), f"{error} is not covered") from None
+        except TypeError as error:
+            if error.__traceback__ and error.__traceback__.tb_next:  # not of the arguments
+                raise
+            raise refusal(name_of(func), f"of its arguments, some are not covered: {error}") from None
 
     def _checked(self, func: Call, args: Any, kwargs: Any) -> Any:
         """What has one right answer for some arguments only."""

@@ -48,16 +48,18 @@ def cell(step: Step) -> Callable[..., Any]:
 
 
 def layers(step: Step) -> Callable[..., Any]:
-    """lstm and its like: a sequence (length, n, features), or (n, length, features), through one layer or several."""
+    """lstm and its like: a sequence through one layer or several.
 
-    def compute(
-        x: Tensor, states: Any, weights: Sequence[Tensor], has_biases: Any, count: Any, rate: float, training: bool,
-        bidirectional: bool, batch_first: Any = None,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        each, ways = 4 if has_biases is True else 2, 1 + bidirectional
-        if batch_first is None or len(weights) != each * count * ways:
-            raise NotImplementedError("a recurrent layer with projections or a packed sequence")
-        x = x if batch_first else x.transpose(0, 1)
+    It is (length, n, features), or (n, length, features), or packed: (all places, features), with those of each step.
+    """
+
+    def compute(x: Tensor, *args: Any) -> tuple[Tensor, ...]:
+        sizes, *others = args if isinstance(args[0], Tensor) and not args[0].is_floating_point() else (None, *args)
+        states, weights, has_biases, count, rate, training, bidirectional, *first = others
+        each, ways, images_first = 4 if has_biases else 2, 1 + bidirectional, sizes is not None or first[0]
+        if len(weights) != each * count * ways:
+            raise NotImplementedError("a recurrent layer with projections")
+        x = x if images_first else x.transpose(0, 1)
         each_layer = [states.unbind()] if isinstance(states, Tensor) else [state.unbind() for state in states]
         starts = [[of_batch(x, state) for state in states] for states in each_layer]
         ends = []
@@ -67,24 +69,36 @@ def layers(step: Step) -> Callable[..., Any]:
             for way in range(layer * ways, (layer + 1) * ways):
                 state = tuple(start[way] for start in starts)
                 own = weights[way * each : (way + 1) * each]
-                output, state = through(step, x, state, own, backwards=way % ways == 1)
+                output, state = through(step, x, sizes, state, own, backwards=way % ways == 1)
                 outputs.append(output)
                 ends.append(state)
-            x = torch.cat(outputs, 2) if bidirectional else outputs[0]
-        x = x if batch_first else x.transpose(0, 1).contiguous()
+            x = torch.cat(outputs, -1) if bidirectional else outputs[0]
+        x = x if images_first else x.transpose(0, 1).contiguous()
         return x, *(torch.stack(end) for end in zip(*ends, strict=True))
 
     return compute
 
 
-def through(step: Step, x: Tensor, state: State, weights: Sequence[Tensor], backwards: bool) -> tuple[Tensor, State]:
-    """What comes out of one layer for (n, length, features): (n, length, hidden), and its last state."""
+def through(
+    step: Step, x: Tensor, sizes: Tensor | None, state: State, weights: Sequence[Tensor], backwards: bool
+) -> tuple[Tensor, State]:
+    """What comes out of one layer for (n, length, features), (n, length, hidden), or packed; and its last state."""
     w, u, *biases = weights
-    new, outputs = functional.linear(x, w, *biases[:1]).unbind(1), []
-    for part in reversed(new) if backwards else new:
-        state = step(part, functional.linear(state[0], u, *biases[1:]), state)
-        outputs.append(state[0])
-    return torch.stack(outputs[::-1] if backwards else outputs, 1), state
+    new, outputs = functional.linear(x, w, *biases[:1]), list[Tensor]()
+
+    def follow(part: Tensor, state: State) -> State:
+        return step(part, functional.linear(state[0], u, *biases[1:]), state)
+
+    parts = new.unbind(1) if sizes is None else new.split(sizes.tolist())
+    for part in reversed(parts) if backwards else parts:
+        if sizes is None:
+            state = follow(part, state)
+        else:  # so many have begun, and have not ended
+            own = follow(part, tuple(each[: len(part)] for each in state))
+            state = tuple(torch.cat([each, old[len(part) :]]) for each, old in zip(own, state, strict=True))
+        outputs.append(state[0] if sizes is None else own[0])
+    outputs = outputs[::-1] if backwards else outputs
+    return torch.stack(outputs, 1) if sizes is None else torch.cat(outputs), state
 
 
 def of_batch(x: Tensor, state: Tensor) -> Tensor:

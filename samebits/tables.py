@@ -41,6 +41,7 @@ MOVE = (
     "manual_seed block_diag pixel_shuffle pixel_unshuffle triu_ tril_ _parse_to has_names "
     "_has_compatible_shallow_copy_type channel_shuffle squeeze_ unsqueeze_ triu_indices tril_indices _assert "
     "__array__ __len__ __repr__ __format__ "
+    "_pack_padded_sequence _pad_packed_sequence "
     "constant_ zeros_ ones_ __bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
 )
 # Their results are whole numbers or truth values, and have no gradients.
@@ -72,7 +73,8 @@ EXECUTED = (
     "max_pool3d_with_indices adaptive_max_pool2d masked_scatter value_selecting_reduction_backward index_put "
     "softshrink_backward hardshrink_backward reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d "
     "broadcast_tensors replication_pad3d set_data _has_same_storage_numel unsqueeze_copy bincount cummin is_pinned "
-    "record_stream split_copy native_channel_shuffle max min sort argsort any all"
+    "record_stream split_copy native_channel_shuffle max min sort argsort any all "
+    "_pack_padded_sequence_backward"
 )
 RIGHT = {name.removesuffix("_") for name in f"{MOVE} {COMPARE} {EACH} {LACK} {PUT} {PICK} {EXECUTED}".split()}
 

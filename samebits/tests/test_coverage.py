@@ -71,6 +71,30 @@ def test_layers_with_their_parameters_and_buffers_are_those_of_float64(name: str
         torch.testing.assert_close(value.double(), expected[key].double(), rtol=1e-3, atol=1e-3, msg=key)
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_packed_sequences_are_those_of_float64(kind: type[nn.RNNBase]) -> None:
+    def trained(arithmetic: Any, dtype: torch.dtype) -> list[torch.Tensor]:
+        layer = kind(6, 5, 2, bidirectional=True)
+        samebits.initialize(layer, torch.Generator().manual_seed(3))
+        layer.to(dtype)
+        x = numbers(4, 3, 6).to(dtype).requires_grad_()
+        with arithmetic:
+            packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([2, 4, 1]), enforce_sorted=False)
+            result, last = layer(packed)
+            padded, _ = nn.utils.rnn.pad_packed_sequence(result)
+            loss_of(nn.Identity(), torch.cat([padded.flatten(), *(part.flatten() for part in flat([last]))])).backward()
+        return [x.grad, *(p.grad for p in layer.parameters())]  # type: ignore[list-item]
+
+    found, expected = trained(samebits.exact(), torch.float32), trained(samebits.native(), torch.float64)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-3)
+
+
+def test_options_that_are_not_covered_are_refused() -> None:
+    with samebits.exact(), pytest.raises(samebits.NotExactError, match=r"quantile in .*'interpolation'"):
+        torch.quantile(M, 0.3, interpolation="lower")
+
+
 def test_in_evaluation_an_image_s_result_depends_on_that_image_alone() -> None:
     convolutions = nn.Sequential(nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5), nn.GELU(), nn.AvgPool2d(2), nn.Flatten())
     attention = nn.Sequential(nn.Flatten(2), nn.TransformerEncoderLayer(42, 2, 8, batch_first=True), nn.Softmax(-1))
