@@ -254,6 +254,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NA
         functional.normalize(x, 2, dim, eps) * functional.normalize(y, 2, dim, eps)
     ).sum(dim),
     "prelu": lambda x, w: torch.where(x > 0, x, x * (w if w.numel() == 1 else per_channel(x, w))),
+    "logit": lambda x, eps=None: ((y := x if eps is None else x.clamp(eps, 1 - eps)) / (1 - y)).log(),
+    "xlogy": lambda x, other: torch.where(x == 0, 0, x * other.where(x != 0, 1).log()),
     "silu": lambda x: x * x.sigmoid(),
     "celu": lambda x, alpha=1.0: torch.where(x > 0, x, (x.clamp(max=0) / alpha).expm1() * alpha),
     "hardsigmoid": lambda x: (x + 3).clamp(0, 6) / 6,

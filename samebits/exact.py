@@ -67,6 +67,12 @@ def by_name(functions: dict[str, Call]) -> dict[Call, Call]:
     return {function: compute for names, compute in functions.items() for function in named(names)}
 
 
+def in_place(name: str) -> Call:
+    """The method that puts the results of another in the place of the numbers."""
+    method = getattr(Tensor, name)
+    return lambda x, *args, **kwargs: x.copy_(method(x.clone() if needs_gradient(x) else x, *args, **kwargs))
+
+
 MAX_POOLS = "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d"
 PRIMITIVES: dict[str, Call] = {
     "sum": sums.sum_,
@@ -97,8 +103,7 @@ PRIMITIVES: dict[str, Call] = {
     "argsort": stable(torch.argsort),
     "arange": arange,
     **draws.COMPUTED,
-    **{f"{name}_": functions.in_place(name) for name in functions.FORMULAS},
-    **{f"arc{name[1:]}": functions.of_one_number(name) for name in ("asin", "acos", "atan")},
+    **{f"arc{name[1:]}": functions.of_one_number(name) for name in functions.FORMULAS if name[0] == "a"},
 }
 COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function in tables.PICKED}
 COMPUTED[functional.unfold] = sums.unfold
@@ -114,6 +119,11 @@ COMPOSED[torch.linalg.norm] = reductions.linalg_norm
 for name in ("batch_norm", "embedding_bag", "instance_norm", *losses.FUNCTIONS):
     for other in named(name) - {getattr(functional, name)}:
         del COMPOSED[other]  # their arguments, too
+KNOWN = tables.PLAIN | tables.ELEMENTWISE | tables.DIVIDE | COMPUTED.keys() | COMPOSED.keys()
+for name in [method[:-1] for method in dir(Tensor) if hasattr(Tensor, method[:-1])]:
+    if getattr(Tensor, name) in KNOWN - tables.TURN:
+        COMPOSED |= dict.fromkeys(named(f"{name}_") - KNOWN, in_place(name))
+COMPOSED[Tensor.__ipow__] = in_place("pow")
 PLAIN = tables.PLAIN - COMPUTED.keys() - COMPOSED.keys() - tables.OF_ZEROS
 DECIDES = named("sum") | COMPOSED.keys()  # they say themselves what is of images
 

@@ -150,8 +150,19 @@ FORMULAS = {
     "cosh": Formula(torch.cosh, lambda x: (x.exp() + (-x).exp()) / 2, lambda g, x, y: apply("sinh", x).mul_(g)),
     "tan": Formula(torch.tan, lambda x: cosine(x, 1) / cosine(x), lambda g, x, y: (y * y + 1).mul_(g), True),
     "atan": Formula(torch.atan, arctangent, lambda g, x, y: g / (x * x + 1)),
-    "asin": Formula(torch.asin, arcsine, lambda g, x, y: g / apply("sqrt", 1 - x * x)),
-    "acos": Formula(torch.acos, arccosine, lambda g, x, y: -g / apply("sqrt", 1 - x * x)),
+    "asin": Formula(torch.asin, arcsine, lambda g, x, y: g / apply("sqrt", (1 - x) * (1 + x))),
+    "acos": Formula(torch.acos, arccosine, lambda g, x, y: -g / apply("sqrt", (1 - x) * (1 + x))),
+    "asinh": Formula(
+        torch.asinh,
+        lambda x: log_1_plus(abs(x) + x * x / (1 + (1 + x * x).sqrt())).copy_sign(x),
+        lambda g, x, y: g / apply("sqrt", x * x + 1),
+    ),
+    "acosh": Formula(
+        torch.acosh,
+        lambda x: log_1_plus(x - 1 + ((x - 1) * (x + 1)).sqrt()),
+        lambda g, x, y: g / apply("sqrt", (x - 1) * (x + 1)),
+    ),
+    "atanh": Formula(torch.atanh, lambda x: log_1_plus(2 * x / (1 - x)) / 2, lambda g, x, y: g / ((1 - x) * (1 + x))),
     "sin": Formula(torch.sin, lambda x: cosine(x, 1), lambda g, x, y: apply("cos", x).mul_(g)),
     "cos": Formula(torch.cos, cosine, lambda g, x, y: apply("sin", x).mul_(g).neg_()),
 }
@@ -209,11 +220,6 @@ def of_one_number(name: str) -> Callable[..., Tensor]:
         return OfOneNumber.apply(x, FORMULAS[name])
 
     return compute
-
-
-def in_place(name: str) -> Callable[[Tensor], Tensor]:
-    """A function of FORMULAS whose results take the place of the numbers."""
-    return lambda x: x.copy_(of_one_number(name)(x))
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:

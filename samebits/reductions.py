@@ -132,6 +132,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NA
     "nanmean": lambda x, dim=None, keepdim=False: x.where(x == x, 0).sum(dim, keepdim) / (x == x).sum(dim, keepdim),
     "kthvalue": lambda *args, **kwargs: torch.return_types.kthvalue(ranked(*args, **kwargs)),
     "logaddexp": lambda x, other: torch.maximum(x, other) + (-(x - other).abs()).exp().log1p(),
+    "dist": lambda x, other, p=2: norm(x - other, p),
     "vector_norm": lambda x, ord=2, dim=None, keepdim=False: norm(x, ord, dim, keepdim),
     "matrix_norm": lambda x, ord="fro", dim=(-2, -1), keepdim=False: linalg_norm(x, ord, dim, keepdim),
     "cdist": lambda x, y, p=2.0, *_, **__: norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1),

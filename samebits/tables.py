@@ -41,13 +41,14 @@ MOVE = (
     "manual_seed block_diag pixel_shuffle pixel_unshuffle triu_ tril_ _parse_to has_names "
     "_has_compatible_shallow_copy_type channel_shuffle squeeze_ unsqueeze_ triu_indices tril_indices _assert "
     "__array__ __len__ __repr__ __format__ "
-    "_pack_padded_sequence _pad_packed_sequence "
+    "_pack_padded_sequence _pad_packed_sequence positive __pos__ adjoint row_stack atleast_1d atleast_2d atleast_3d "
     "constant_ zeros_ ones_ __bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
 )
 # Their results are whole numbers or truth values, and have no gradients.
 COMPARE = (
     "eq ne lt le gt ge equal isfinite isnan isinf logical_and logical_or logical_not logical_xor __eq__ "
     "__ne__ __lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ nonzero one_hot bitwise_and bitwise_or "
+    "greater greater_equal less less_equal not_equal "
     "bitwise_not isin bucketize searchsorted signbit allclose isclose is_nonzero result_type can_cast promote_types"
 )
 # One IEEE 754 operation for each element, in the backward pass, too.
@@ -56,7 +57,7 @@ EACH = (
     "clamp_max clamp_min_ clamp_max_ add add_ sub sub_ subtract relu relu_ relu6 hardtanh hardtanh_ leaky_relu "
     "leaky_relu_ threshold where sign floor floor_ ceil ceil_ round round_ trunc trunc_ fmod softshrink hardshrink "
     "__radd__ __sub__ __rsub__ __mul__ __rmul__ __imul__ __neg__ __abs__ __add__ __iadd__ __isub__ nan_to_num "
-    "copysign"
+    "copysign sgn frac fix"
 )
 # Right as they are, but their gradients would be sums.
 LACK = "unique scatter_ scatter index_fill_ frexp cummax meshgrid"

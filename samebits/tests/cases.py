@@ -128,6 +128,10 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "put in one row": (lambda x, v: x.index_copy(1, torch.tensor([2]), v[:, None]), (M, B)),
     "stretched to one shape": (lambda x, v: sum(torch.broadcast_tensors(x, v)), (M, V)),
     "functions in place": (lambda x: x.mul(0.5).tanh_().mul(0.9).arcsin(), (M,)),
+    "powers and their like in place": (
+        lambda x: (x * 2).pow_(2).sin_().sub_(0.1).sign_() * (x + 3).cumsum_(0).square_().log_(), (M,)
+    ),
+    "odds": (lambda x, y: torch.logit(x / 3, 0.1) + torch.xlogy(y.relu(), x) + torch.dist(x, y), (P, M)),
     "multi_margin_loss": (lambda x: f.multi_margin_loss(x, LABELS, 2, 0.7, V.abs().to(x)), (M,)),
     "multi_margin_loss of one image": (lambda x: f.multi_margin_loss(x, LABELS[1]), (V,)),
     "multilabel_soft_margin_loss": (lambda x, y: f.multilabel_soft_margin_loss(x, y / 3), (M, P)),
