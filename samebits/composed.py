@@ -45,11 +45,10 @@ def index_copy_(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     return x
 
 
-def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Limited by tensors, or by one and a number; what equals a limit shares its gradient with it."""
-    for limit, choose in ((min, torch.maximum), (max, torch.minimum)):
-        x = x if limit is None else choose(x, torch.as_tensor(limit, dtype=x.dtype, device=x.device))
-    return x
+def clamp(x: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Tensor:
+    """Limited by tensors; what equals a limit shares its gradient with it."""
+    x = x if min is None else torch.maximum(x, min)
+    return x if max is None else torch.minimum(x, max)
 
 
 def embedding_bag(
@@ -65,7 +64,7 @@ def embedding_bag(
         if offsets is not None or padding_idx is not None:
             raise NotImplementedError("embedding_bag of the largest with offsets or padding_idx")
         return rows.amax(1)
-    rows = rows * kept.unsqueeze(-1).float()
+    rows = torch.where(kept.bool().unsqueeze(-1), rows, 0)
     if offsets is None:
         sums, counts = rows.sum(1), kept.sum(1)
     else:

@@ -168,6 +168,8 @@ class Exact(TorchFunctionMode):
             return loss
         if args and isinstance(args[-1], torch.dtype):
             *args, kwargs["dtype"] = args
+        if kwargs.get("dtype") == torch.float32 and args and isinstance(args[0], Tensor):
+            args = (args[0].float(), *args[1:])
         for name in ("size_average", "reduce", "dtype"):
             if kwargs.pop(name, None) not in (None, torch.float32):
                 raise refusal(name_of(func), f"{name} is not covered")

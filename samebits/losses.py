@@ -111,7 +111,7 @@ def multi_margin(
     x, labels = (x, labels) if x.dim() == 2 else (x.unsqueeze(0), labels.view(1))
     above = (x - x.gather(1, labels.unsqueeze(1)) + margin).clamp_min(0) ** p
     others = torch.arange(x.shape[1], device=x.device) != labels.unsqueeze(1)
-    losses = (above * others).sum(1) / x.shape[1]
+    losses = torch.where(others, above, 0).sum(1) / x.shape[1]
     return reduced(scaled(losses, None if weight is None else weight[labels]), reduction)
 
 

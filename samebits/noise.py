@@ -41,7 +41,9 @@ def dropout_of_channels(one: int | None = None) -> Callable[..., Tensor]:
 
 def alpha_dropout(x: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
     """Klambauer et al. (2017): what is dropped is SELU's lowest value, and all is scaled to the moments of before."""
-    if not training or p == 0:
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training:
         return x
     lowest = -1.7580993408473766
     scale = 1 / math.sqrt((1 - p) * (1 + p * lowest * lowest)) if p < 1 else 0.0

@@ -93,7 +93,7 @@ def weighed(x: Tensor, dim: int, weights: list[Weights]) -> Tensor:
     """Along `dim` the sums of numbers by these weights, added one after the other."""
     found: Any = None
     for i in range(max(map(len, weights))):
-        chosen = [[*each.items()][i] if i < len(each) else (0, 0.0) for each in weights]
+        chosen = [[*each.items()][i] if i < len(each) else (next(iter(each)), 0.0) for each in weights]
         part = x.index_select(dim, torch.tensor([place for place, _ in chosen], device=x.device))
         if any(weight != 1 for _, weight in chosen):
             values = torch.tensor([weight for _, weight in chosen], device=x.device)
@@ -110,12 +110,17 @@ def interpolate(
     dims = x.dim() - 2
     factors = one_each(scale_factor or 0, dims)
     sizes = one_each(size, dims) if size else [int(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
+    if not x.is_floating_point() and "nearest" not in mode:
+        raise NotImplementedError(f"interpolation of {x.dtype}")
     if mode == "area":
         return adaptive_avg_pool(dims)(x, sizes)
     for dim, new in enumerate(sizes, 2):
         old, factor = x.shape[dim], factors[dim - 2]
+        if new == old and (antialias or "cubic" not in mode):  # as in PyTorch, whatever the factor
+            continue
         scale = 1 / factor if factor and not recompute_scale_factor else old / new
-        scale = (old - 1) / max(new - 1, 1) if align_corners else scale
+        if align_corners:
+            scale = (old - 1) / (new - 1) if new > 1 else 0.0
         if "nearest" in mode:
             weights = nearest(mode, old, new, scale)
         else:

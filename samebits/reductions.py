@@ -78,33 +78,41 @@ def cumprod(x: Tensor, dim: int) -> Tensor:
     return x
 
 
+def along(x: Tensor, dim: int | None) -> tuple[Tensor, int]:
+    """All numbers in a row, unless `dim` names those that are."""
+    return (x.flatten(), 0) if dim is None or x.dim() == 0 else (x, dim)
+
+
 def prod(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    if dim is None:
-        x, dim = x.flatten(), 0
+    x, dim = along(x, dim)
     ones = x.new_ones([n if d != dim % x.dim() else 1 for d, n in enumerate(x.shape)])
     found = cumprod(torch.cat([ones, x], dim), dim).narrow(dim, x.shape[dim], 1)
     return found if keepdim else found.squeeze(dim)
 
 
-def ranked(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    """The k-th smallest number along `dim`, and its place."""
-    values, places = (part.narrow(dim, k - 1, 1) for part in x.sort(dim))
-    return (values, places) if keepdim else (values.squeeze(dim), places.squeeze(dim))
+def ranked(x: Tensor, k: int, dim: int = -1, keepdim: bool = False, nan: bool = False) -> tuple[Tensor, Tensor]:
+    """The k-th smallest number along `dim`, and its place; if `nan`, NaN where there is one."""
+    x, dim = along(x, dim)
+    values, places = x.sort(dim)
+    found, last = ([part.narrow(dim, i, 1) for part in (values, places)] for i in (k - 1, x.shape[dim] - 1))
+    if nan:
+        found = [torch.where(last[0] == last[0], *each) for each in zip(found, last, strict=True)]
+    return (found[0], found[1]) if keepdim else (found[0].squeeze(dim), found[1].squeeze(dim))
 
 
 def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    if dim is None:
-        return ranked(x.flatten(), (x.numel() + 1) // 2)[0]
-    return torch.return_types.median(ranked(x, (x.shape[dim] + 1) // 2, dim, keepdim))  # type: ignore[arg-type]
+    row, which = along(x, dim)
+    found = ranked(row, (row.shape[which] + 1) // 2, which, keepdim, nan=True)
+    return found[0] if dim is None else torch.return_types.median(found)  # type: ignore[arg-type]
 
 
 def quantile(x: Tensor, q: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """By lines between the numbers in order, for one `q` from 0 to 1."""
     if not isinstance(q, float | int):
         raise NotImplementedError("several quantiles at once")
-    x, dim = (x.flatten(), 0) if dim is None else (x, dim)
+    x, dim = along(x, dim)
     place = q * (x.shape[dim] - 1)
-    low, high = (ranked(x, 1 + each, dim, keepdim)[0] for each in (math.floor(place), math.ceil(place)))
+    low, high = (ranked(x, 1 + each, dim, keepdim, nan=True)[0] for each in (math.floor(place), math.ceil(place)))
     return low + (high - low) * (place % 1)
 
 
@@ -112,6 +120,11 @@ def diff(x: Tensor, n: int = 1, dim: int = -1) -> Tensor:
     for _ in range(n):
         x = x.narrow(dim, 1, x.shape[dim] - 1) - x.narrow(dim, 0, x.shape[dim] - 1)
     return x
+
+
+def logaddexp(x: Tensor, other: Tensor) -> Tensor:
+    distance = torch.where(x == other, 0, x - other)  # of infinities, too
+    return torch.maximum(x, other) + (-distance.abs()).exp().log1p()
 
 
 def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
@@ -122,8 +135,9 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     return found if keepdim else found.squeeze(dim)
 
 
-NAMES = "var var_mean std_mean topk norm cumprod prod median quantile diff logsumexp"
-FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NAMES.split()} | {
+NAMES = "var var_mean std_mean topk norm cumprod prod median quantile diff logaddexp logsumexp"
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{name: globals()[name] for name in NAMES.split()},
     "mean": lambda x, dim=None, keepdim=False: x.sum(dim, keepdim) / count(x, dim),
     "std": lambda x, *args, **kwargs: root(x.var(*args, **kwargs)),
     "any _is_any_true": lambda x, dim=None, keepdim=False: (x != 0).sum(dim, keepdim) > 0,  # over all workers' images
@@ -131,7 +145,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NA
     "nansum": lambda x, dim=None, keepdim=False: x.where(x == x, 0).sum(dim, keepdim),
     "nanmean": lambda x, dim=None, keepdim=False: x.where(x == x, 0).sum(dim, keepdim) / (x == x).sum(dim, keepdim),
     "kthvalue": lambda *args, **kwargs: torch.return_types.kthvalue(ranked(*args, **kwargs)),
-    "logaddexp": lambda x, other: torch.maximum(x, other) + (-(x - other).abs()).exp().log1p(),
     "dist": lambda x, other, p=2: norm(x - other, p),
     "vector_norm": lambda x, ord=2, dim=None, keepdim=False: norm(x, ord, dim, keepdim),
     "matrix_norm": lambda x, ord="fro", dim=(-2, -1), keepdim=False: linalg_norm(x, ord, dim, keepdim),

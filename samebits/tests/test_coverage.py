@@ -124,6 +124,36 @@ def test_a_network_with_lengths_and_directions_may_be_made_within_the_context() 
     torch.testing.assert_close(made.norm(dim=0), network.parametrizations.weight.original0[0].detach())  # type: ignore
 
 
+ODD = torch.tensor([[1.0, torch.nan, 3.0], [4.0, 5.0, 2.0]])
+INFINITE = torch.tensor([torch.inf, -torch.inf, 1.0])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: torch.cat(ODD.median(1)),
+        lambda: torch.stack(
+            [ODD.median(), ODD.quantile(0.3), torch.tensor(2.0).prod(0), torch.tensor(3.0).median(-1)[0]]
+        ),
+        lambda: torch.arange(1, 6).cumprod(0, dtype=torch.float32),
+        lambda: torch.linspace(start=0, end=3, steps=4, dtype=torch.float32),
+        lambda: torch.logaddexp(INFINITE, INFINITE),
+        lambda: torch.arange(3).clamp(min=torch.tensor([0.5, 0.5, 3.5])),
+        lambda: torch.addmv(ODD[:, 1], M[:2], M[2], beta=0),
+        lambda: f.embedding_bag(torch.tensor([[0, 1]]), torch.stack([INFINITE, ODD[1]]), mode="sum", padding_idx=0)[
+            :, 2
+        ],
+        lambda: f.interpolate(X, (1, 3), mode="bilinear", antialias=True, align_corners=True),
+        lambda: f.interpolate(X, scale_factor=(1.1, 1.3), mode="bilinear"),
+        lambda: torch.tensor([1.0, 2.0]).square_().eq_(4),
+    ],
+)
+def test_of_odd_numbers_and_sizes_it_gives_what_pytorch_gives(function: Callable[[], torch.Tensor]) -> None:
+    with samebits.exact():
+        found = function()
+    torch.testing.assert_close(found, function(), equal_nan=True)
+
+
 def test_a_network_may_move_within_the_context() -> None:
     network = nn.Linear(4, 3)
     before = network.weight.detach().clone()
