@@ -114,6 +114,7 @@ def interpolate(
         raise NotImplementedError(f"interpolation of {x.dtype}")
     if mode == "area":
         return adaptive_avg_pool(dims)(x, sizes)
+    x = x.clone()  # which may be changed in place
     for dim, new in enumerate(sizes, 2):
         old, factor = x.shape[dim], factors[dim - 2]
         if new == old and (antialias or "cubic" not in mode):  # as in PyTorch, whatever the factor

@@ -145,6 +145,7 @@ INFINITE = torch.tensor([torch.inf, -torch.inf, 1.0])
         ],
         lambda: f.interpolate(X, (1, 3), mode="bilinear", antialias=True, align_corners=True),
         lambda: f.interpolate(X, scale_factor=(1.1, 1.3), mode="bilinear"),
+        lambda: torch.stack([ODD[1], f.interpolate(ODD[1:, None], 3)[0, 0].neg_(), ODD[1]]),
         lambda: torch.tensor([1.0, 2.0]).square_().eq_(4),
     ],
 )
