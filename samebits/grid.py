@@ -17,8 +17,10 @@ SUM_BITS = 53  # of float64
 SMALLEST = -126  # the power of two below which float32 has subnormal numbers only, all on one grid
 
 
-def term_bits(terms: int) -> int:
-    """How many bits each of `terms` numbers may have so that they add up without rounding."""
+def term_bits(terms: Any) -> Any:
+    """How many bits each of `terms` numbers may have so that they add up without rounding; of a tensor for each."""
+    if isinstance(terms, Tensor):
+        return SUM_BITS - torch.frexp((terms - 1).double()).exponent
     return SUM_BITS - (terms - 1).bit_length()
 
 
@@ -52,8 +54,11 @@ def on_grids(x: Tensor, bits: int, dims: tuple[int, ...], *, shared: bool = Fals
     return below(x, bits, workers.largest_of(largest) if shared else largest)
 
 
-def below(x: Tensor, bits: int, largest: Tensor) -> Tensor:
-    """As `on_grid`, where `largest` are the largest magnitudes of what shares a grid, 0 or more, in the form of `x`."""
+def below(x: Tensor, bits: Any, largest: Tensor) -> Tensor:
+    """As `on_grid`, where `largest` are the largest magnitudes of what shares a grid, 0 or more, in the form of `x`.
+
+    `bits` are the same for all, or int32 in that form, too.
+    """
     exponent = largest.view(torch.int32).long() >> 23  # of 2**(exponent + SMALLEST); 255 if not finite
     # The magic numbers by the bits of a float64: 52 of the mantissa, whose first is the half of 1.5, above them 11.
     magic = (exponent + (SMALLEST + SUM_BITS - 1 - bits + 1023) << 52) + (1 << 51)

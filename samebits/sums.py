@@ -192,8 +192,10 @@ def scattered(function: Call, pick: Call, add: Call) -> Call:
 
         def put(source: Tensor, places: Tensor) -> Tensor:
             values, index = source.flatten(), places.flatten()
-            largest = values.new_zeros(x.numel()).scatter_reduce_(0, index, values.abs(), "amax")  # of each sum's
-            values = below(values, term_bits(len(values)), largest[index])
+            # Each sum has a grid of its own, so that it does not depend on others.
+            largest = values.new_zeros(x.numel()).scatter_reduce_(0, index, values.abs(), "amax")
+            terms = index.new_zeros(x.numel()).index_add_(0, index, torch.ones_like(index))
+            values = below(values, term_bits(terms)[index], largest[index])
             return added_at(index, values, x.numel()).float().view(x.shape)
 
         return add(x, Linear.apply(source * alpha, put, lambda gradient, places: gradient.flatten()[places], places))

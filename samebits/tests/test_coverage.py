@@ -295,6 +295,21 @@ def test_it_does_so_wherever_images_are(function: Call, shape: tuple[int, ...], 
     assert torch.equal(together, alone) and together.any()
 
 
+@pytest.mark.parametrize("images", [1, 5_000])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.zeros(len(x)).index_add(0, torch.arange(x.numel()) // 3, x.flatten()),
+        lambda x: f.fold(torch.diag_embed(x).flip(1), (1, 5), (1, 3))[:, 0, 0, 2],
+        lambda x: f.embedding_bag(torch.arange(x.numel()), x.reshape(-1, 1), torch.arange(0, x.numel(), 3), mode="sum"),
+    ],
+)
+def test_a_sum_of_three_numbers_keeps_51_bits_however_many_sums_there_are(function: Call, images: int) -> None:
+    with samebits.exact():
+        found = function(torch.tensor([[1.0, 2.0**-24, 2.0**-40]]).expand(images, 3))
+    assert found.flatten()[0].item() == 1 + 2.0**-23  # less would be halfway between two float32
+
+
 @pytest.mark.parametrize(
     ("error", "wrong"),
     [
