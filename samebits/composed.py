@@ -41,6 +41,8 @@ def index_put_(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False
 
 
 def index_copy_(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    if index.numel() != source.shape[dim] or source.movedim(dim, 0).shape[1:] != x.movedim(dim, 0).shape[1:]:
+        raise IndexError(f"index_copy: a source of size {[*source.shape]} for {index.numel()} indices along {dim}")
     x.movedim(dim, 0)[index] = source.movedim(dim, 0)
     return x
 
@@ -57,6 +59,8 @@ def embedding_bag(
     include_last_offset: bool = False, padding_idx: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Sums or means of rows of `weight`, by bags of one size (n, size), or that begin at `offsets`; or the largest."""
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError(f"expected mode sum, mean or max, found {mode}")
     rows = functional.embedding(index, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     kept = torch.ones_like(index) if padding_idx is None else index != padding_idx % len(weight)
     rows = scaled(rows, None if per_sample_weights is None else per_sample_weights.unsqueeze(-1))
@@ -69,6 +73,8 @@ def embedding_bag(
         sums, counts = rows.sum(1), kept.sum(1)
     else:
         starts = offsets[:-1] if include_last_offset else offsets
+        if (starts.diff() < 0).any():
+            raise NotImplementedError("offsets that are not in order")
         bags = torch.bucketize(torch.arange(len(index), device=index.device), starts, right=True) - 1
         sums = torch.zeros(len(starts), weight.shape[1], device=rows.device).index_add(0, bags, rows)
         counts = torch.zeros_like(starts).index_add(0, bags, kept.to(starts))

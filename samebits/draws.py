@@ -68,21 +68,30 @@ def filled(x: Tensor, draw: Callable[[Shape], Tensor]) -> Tensor:
         return x.copy_(drawn)
 
 
+def check(is_possible: bool, expected: str) -> None:
+    """Raise RuntimeError for parameters of a draw that can't be."""
+    if not is_possible:
+        raise RuntimeError(expected)
+
+
 def uniform_(
     x: Tensor, a: float = 0.0, b: float = 1.0, generator: torch.Generator | None = None, **method: float
 ) -> Tensor:
     """Fill `x` with numbers evenly between a and b, which the method of that name calls `from` and `to`."""
     a, b = method.get("from", a), method.get("to", b)
+    check(a <= b, f"uniform_ expects from <= to, found {a} and {b}")
     return filled(x, lambda shape: torch.rand(shape, generator=generator) * (b - a) + a)
 
 
 def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """Fill `x` with normally distributed numbers."""
+    check(std >= 0, f"normal_ expects std >= 0, found {std}")
     return filled(x, lambda shape: normal(shape, std, generator or torch.default_generator) + mean)
 
 
 def exponential_(x: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
     """Fill `x` with exponentially distributed numbers above 0, whose mean is 1 / lambd."""
+    check(lambd > 0, f"exponential_ expects lambd > 0, found {lambd}")
     return filled(x, lambda shape: -apply("log", torch.rand(shape, generator=generator).clamp_(min=2.0**-25)) / lambd)
 
 
@@ -115,12 +124,14 @@ def like(fill: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 def normal_of(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, **options: Any) -> Tensor:
     """Normally distributed numbers, each with a mean and a deviation of its own, which are tensors or numbers."""
     numbers = [torch.as_tensor(value, dtype=torch.float32).detach() for value in (mean, std)]
+    check(bool((numbers[1] >= 0).all()), "normal expects all deviations to be 0 or more")
     shape = torch.broadcast_shapes(*(value.shape for value in numbers)) if size is None else size
     return randn(shape, generator=generator, **options) * numbers[1] + numbers[0]
 
 
 def bernoulli_(x: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     """1 with probability p, else 0; for this worker's images they are drawn for all."""
+    check(bool(((torch.as_tensor(p) >= 0) & (torch.as_tensor(p) <= 1)).all()), "bernoulli_ expects p from 0 to 1")
     if not workers.are_sizes_of_images(x.shape):
         return x.copy_(torch.rand(x.shape, generator=generator) < p)
     drawn = workers.draw(x, lambda n: torch.rand(n, *x.shape[1:], generator=generator))

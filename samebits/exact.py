@@ -242,7 +242,7 @@ def by_position(func: Call, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dic
     return (*first, *args, *others), named
 
 
-OTHERS = ["mat1", "other", "mat2", "vec", "tensor"]  # what PyTorch calls the second and third of them
+OTHERS = ["mat1", "mat", "other", "mat2", "vec", "tensor"]  # what PyTorch calls the second and third of them
 DIMENSIONS = {"axis": "dim", "keepdims": "keepdim"}
 RENAMED = {"input", *OTHERS, *DIMENSIONS}
 

@@ -50,7 +50,10 @@ def adaptive_avg_pool(dims: int) -> Callable[[Tensor, Any], Tensor]:
     """adaptive_avg_pool1d and its like, with as many dimensions."""
 
     def compute(x: Tensor, output_size: Any) -> Tensor:
-        sizes = [new or old for new, old in zip(one_each(output_size, dims), x.shape[-dims:], strict=True)]
+        each = zip(one_each(output_size, dims), x.shape[-dims:], strict=True)
+        sizes = [old if new is None else new for new, old in each]
+        if 0 in sizes:
+            return x.new_zeros(*x.shape[:-dims], *sizes)
         windows: Any = [
             [slice(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
             for new, old in zip(sizes, x.shape[-dims:], strict=True)
@@ -102,14 +105,24 @@ def weighed(x: Tensor, dim: int, weights: list[Weights]) -> Tensor:
     return found
 
 
+# How many dimensions a picture of several images has, 0 if as many as it likes.
+MODES = {"linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5, "nearest": 0, "nearest-exact": 0, "area": 0}
+
+
 def interpolate(
     x: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None,
     recompute_scale_factor: Any = None, antialias: bool = False,
 ) -> Tensor:  # fmt: skip
     """Along one dimension after the other."""
     dims = x.dim() - 2
+    if (size is None) == (scale_factor is None):
+        raise ValueError("expected one of size and scale_factor")
+    if mode not in MODES or MODES[mode] not in (0, x.dim()):
+        raise NotImplementedError(f"interpolation of {x.dim()} dimensions by mode {mode}")
     factors = one_each(scale_factor or 0, dims)
-    sizes = one_each(size, dims) if size else [int(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
+    sizes = (
+        one_each(size, dims) if size is not None else [int(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
+    )
     if not x.is_floating_point() and "nearest" not in mode:
         raise NotImplementedError(f"interpolation of {x.dtype}")
     if mode == "area":
@@ -140,6 +153,8 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     """Where (n, height, width) pixels, from -1 to 1 each way, come to lie by matrices (n, 2, 3)."""
     if len(size) != 4:
         raise NotImplementedError("affine_grid in three dimensions")
+    if theta.shape != (size[0], 2, 3):
+        raise RuntimeError(f"expected matrices of size ({size[0]}, 2, 3), found {tuple(theta.shape)}")
     rows, columns = (
         torch.tensor([(2 * i + 1 - n) / max(n - bool(align_corners), 1) for i in range(n)], device=theta.device)
         for n in size[2:]
@@ -158,7 +173,7 @@ def grid_sample(
     ways: list[Any] = []
     for size, at in zip(x.shape[:1:-1], grid.unbind(-1), strict=True):
         at = ((at + 1) * (size - 1) if align_corners else (at + 1) * size - 1) / 2
-        at = at.clamp(0, size - 1) if padding_mode == "border" else at
+        at = at.where(at == at, 0).clamp(0, size - 1) if padding_mode == "border" else at
         low = at.detach().floor() if mode == "bilinear" else at.detach().round()
         part = at - low
         each = [(low, 1 - part), (low + 1, part)] if mode == "bilinear" else [(low, torch.ones_like(at))]
@@ -179,6 +194,10 @@ def fold(x: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, paddi
     places = functional.unfold(
         torch.arange(float(math.prod(whole)), device=x.device).view(1, 1, *whole), kernel_size, dilation, 0, stride
     )
+    if x.shape[-2] % places.shape[1] or x.shape[-1] != places.shape[2]:
+        raise RuntimeError(
+            f"expected windows of size [*, n * {places.shape[1]}, {places.shape[2]}], found {[*x.shape]}"
+        )
     windows = x.reshape(-1, places.numel())
     found = torch.zeros(len(windows), math.prod(whole), device=x.device).index_add(1, places.flatten().long(), windows)
     found = found.view(*x.shape[:-2], -1, *whole)

@@ -93,6 +93,8 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
 def ranked(x: Tensor, k: int, dim: int = -1, keepdim: bool = False, nan: bool = False) -> tuple[Tensor, Tensor]:
     """The k-th smallest number along `dim`, and its place; if `nan`, NaN where there is one."""
     x, dim = along(x, dim)
+    if not 1 <= k <= x.shape[dim]:
+        raise RuntimeError(f"expected a k from 1 to {x.shape[dim]}, found {k}")
     values, places = x.sort(dim)
     found, last = ([part.narrow(dim, i, 1) for part in (values, places)] for i in (k - 1, x.shape[dim] - 1))
     if nan:
@@ -110,6 +112,8 @@ def quantile(x: Tensor, q: Any, dim: int | None = None, keepdim: bool = False) -
     """By lines between the numbers in order, for one `q` from 0 to 1."""
     if not isinstance(q, float | int):
         raise NotImplementedError("several quantiles at once")
+    if not 0 <= q <= 1:
+        raise RuntimeError(f"expected a q from 0 to 1, found {q}")
     x, dim = along(x, dim)
     place = q * (x.shape[dim] - 1)
     low, high = (ranked(x, 1 + each, dim, keepdim, nan=True)[0] for each in (math.floor(place), math.ceil(place)))

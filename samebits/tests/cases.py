@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import samebits
 import torch
-from torch.distributions import Beta, Categorical, Gamma, Normal, kl_divergence
+from torch.distributions import Beta, Categorical, Dirichlet, Gamma, Normal, kl_divergence
 from torch.nn import functional as f
 
 Call = Callable[..., torch.Tensor]
@@ -326,6 +326,7 @@ SPREAD: dict[str, Callable[[], torch.Tensor]] = {
     "multinomial without replacement": lambda: torch.multinomial(P.repeat(8_000, 1), 2)[:, 1].float(),
     "gamma": lambda: Gamma(P.flatten() * 2, 1.5).sample((2_000,)),
     "beta": lambda: Beta(0.4, 0.7).sample((40_000,)),
+    "dirichlet of small shapes": lambda: Dirichlet(torch.tensor([0.01, 0.02, 0.05])).sample((20_000,)) @ V[:3],
     "gumbel": lambda: f.gumbel_softmax(P.repeat(8_000, 1), tau=0.7) @ V,
     "alpha_dropout": lambda: f.alpha_dropout(EVEN, 0.3, training=True),
     "rrelu": lambda: f.rrelu(EVEN, training=True),

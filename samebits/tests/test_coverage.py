@@ -125,6 +125,7 @@ def test_a_network_with_lengths_and_directions_may_be_made_within_the_context() 
 
 
 ODD = torch.tensor([[1.0, torch.nan, 3.0], [4.0, 5.0, 2.0]])
+FAR = torch.tensor([[[[torch.nan, 0.0], [0.2, torch.inf], [-1.3, 1e30], [0.1, 0.9]]]])
 INFINITE = torch.tensor([torch.inf, -torch.inf, 1.0])
 
 
@@ -147,6 +148,10 @@ INFINITE = torch.tensor([torch.inf, -torch.inf, 1.0])
         lambda: f.interpolate(X, scale_factor=(1.1, 1.3), mode="bilinear"),
         lambda: torch.stack([ODD[1], f.interpolate(ODD[1:, None], 3)[0, 0].neg_(), ODD[1]]),
         lambda: torch.tensor([1.0, 2.0]).square_().eq_(4),
+        lambda: f.adaptive_avg_pool2d(X, (None, 0)),
+        lambda: f.grid_sample(X[:1], FAR, align_corners=False),
+        lambda: f.grid_sample(X[:1], FAR, padding_mode="border", align_corners=False),
+        lambda: torch.addmv(M[:, 0], mat=M, vec=M[0]),
     ],
 )
 def test_of_odd_numbers_and_sizes_it_gives_what_pytorch_gives(function: Callable[[], torch.Tensor]) -> None:
@@ -215,6 +220,13 @@ def test_draws_have_the_moments_of_pytorch_s(name: str) -> None:
     arithmetic = samebits.native()
     assert torch.equal(found, again)
     torch.testing.assert_close(found, moments(), rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("size", [3e38, 1e-45])
+def test_what_has_no_probability_is_not_drawn(size: float) -> None:
+    with samebits.exact():
+        found = torch.multinomial(torch.tensor([0.0, size, size, 0.0]), 999, replacement=True)
+    assert set(found.tolist()) == {1, 2}
 
 
 def test_what_is_drawn_of_no_number_is_none() -> None:
@@ -323,6 +335,22 @@ def test_a_sum_of_three_numbers_keeps_51_bits_however_many_sums_there_are(functi
         (RuntimeError, lambda: f.layer_norm(M, (3,))),
         (RuntimeError, lambda: M.index_add(0, LABELS[:3], M)),
         (ValueError, lambda: f.dropout(M, 1.5)),
+        (RuntimeError, lambda: torch.multinomial(M * 0, 3)),
+        (RuntimeError, lambda: torch.multinomial(P / 0, 3, replacement=True)),
+        (RuntimeError, lambda: torch.multinomial(-P, 3, replacement=True)),
+        (RuntimeError, lambda: M.clone().normal_(0, -1)),
+        (RuntimeError, lambda: M.clone().exponential_(0)),
+        (RuntimeError, lambda: M.clone().uniform_(2, 1)),
+        (RuntimeError, lambda: torch.bernoulli(P * 9)),
+        (RuntimeError, lambda: torch.normal(M, -P)),
+        (RuntimeError, lambda: M.quantile(1.5)),
+        (RuntimeError, lambda: M.kthvalue(0)),
+        (IndexError, lambda: M.index_copy(0, LABELS, M[:3])),
+        (ValueError, lambda: f.embedding_bag(ROWS, M, mode="most")),
+        (ValueError, lambda: f.interpolate(X)),
+        (ValueError, lambda: f.interpolate(X, 3, scale_factor=2)),
+        (RuntimeError, lambda: f.affine_grid(X[0, :2, :2, :3], [3, 1, 4, 4], align_corners=False)),
+        (RuntimeError, lambda: f.fold(X[:, 0], (4, 5), (2, 2))),
     ],
 )
 def test_sizes_and_options_that_pytorch_refuses_are_refused(error: type[Exception], wrong: Call) -> None:
