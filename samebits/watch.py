@@ -79,8 +79,8 @@ def is_right(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     adds = "reduce" in func._overloadname or (name == "index_put" and (kwargs.get("accumulate") or True in args[3:]))
     if name in RIGHT and not adds:
         return kwargs.get("alpha", 1) == 1 and not kwargs.get("rounding_mode")
-    if name == "sum" and len(args) > 1 and all(args[0].shape[dim] == 1 for dim in args[1]):  # each of one number
-        return True
+    if name == "sum" and len(args) > 1 and args[1] and all(args[0].shape[dim] == 1 for dim in args[1]):
+        return True  # each is of one number
     if name == "uniform":
         return (*args[1:], *kwargs.values())[:2] in ((), (0, 1))
     return bool(tensors) and not any(x.dtype.is_floating_point for x in tensors) and not kwargs.get("dtype")

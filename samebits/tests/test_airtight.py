@@ -112,6 +112,9 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a hook on a gradient that sums": lambda: trained(prepare=hooked(lambda g: g / g.norm())),
     "an own autograd function with a product": lambda: trained(loss=through_own_function),
     "a compiled function of aten": lambda: trained(loss=lambda made: torch.ops.aten.mm(made[0](X), X[:4]).sum()),
+    "a sum of all by no dimension": lambda: trained(
+        loss=lambda made: torch.ops.aten.sum.dim_IntList(made(X), [])
+    ),
     "every product": lambda: trained(loss=lambda made: torch.kron(made(X), X).sum()),
     "a running sum of powers": lambda: trained(loss=lambda made: made(X).logcumsumexp(0).sum()),
     "noise of another distribution": lambda: trained(loss=lambda made: loss_of(made, X.clone().cauchy_())),
