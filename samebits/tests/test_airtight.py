@@ -55,6 +55,12 @@ def unseen(made: nn.Module) -> None:
         made[0].weight.add_(made[0].weight.grad, alpha=-0.1)  # type: ignore[index, union-attr, operator]
 
 
+def summed_unseen(made: nn.Module) -> None:
+    """Of all numbers, as it names no dimension."""
+    with torch._C.DisableTorchFunction():
+        torch.sum(made[0].weight.detach(), [])  # type: ignore[index, union-attr, operator, arg-type]
+
+
 ROWS = torch.zeros(4, 5, dtype=torch.int64)
 
 
@@ -112,9 +118,6 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a hook on a gradient that sums": lambda: trained(prepare=hooked(lambda g: g / g.norm())),
     "an own autograd function with a product": lambda: trained(loss=through_own_function),
     "a compiled function of aten": lambda: trained(loss=lambda made: torch.ops.aten.mm(made[0](X), X[:4]).sum()),
-    "a sum of all by no dimension": lambda: trained(
-        loss=lambda made: torch.ops.aten.sum.dim_IntList(made(X), [])
-    ),
     "every product": lambda: trained(loss=lambda made: torch.kron(made(X), X).sum()),
     "a running sum of powers": lambda: trained(loss=lambda made: made(X).logcumsumexp(0).sum()),
     "noise of another distribution": lambda: trained(loss=lambda made: loss_of(made, X.clone().cauchy_())),
@@ -155,6 +158,7 @@ REFUSED: dict[str, Callable[[], object]] = {
         loss=lambda made: torch.max(made(X), 1, out=(torch.empty(6), LABELS.clone()))[0].sum()
     ),
     "an update that is called past the mode": lambda: trained(unseen),
+    "a sum of all that is called past the mode": lambda: trained(summed_unseen),
     "another norm": lambda: trained(loss=lambda made: made[0].weight.norm(p=0.5)),
 }  # fmt: skip
 
