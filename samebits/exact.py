@@ -187,7 +187,7 @@ class Exact(TorchFunctionMode):
 
     def _checked(self, func: Call, args: Any, kwargs: Any) -> Any:
         """What has one right answer for some arguments only."""
-        if func in tables.BACKWARD and not kwargs.get("create_graph"):
+        if func in tables.BACKWARD:
             return func(*args, **kwargs)
         values = [*args, *kwargs.values()]
         tensors = [value for value in values if isinstance(value, Tensor)]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from samebits.errors import check_float32, refusal
+from samebits.sums import needs_gradient
 from torch import Tensor
 from torch.nn import functional
 
@@ -124,31 +125,29 @@ class Formula(NamedTuple):
 
 FORMULAS = {
     "exp": Formula(torch.exp, Decimal.exp, lambda g, x, y: g * y, True),
-    "expm1": Formula(torch.expm1, exp_minus_1, lambda g, x, y: (y + 1).mul_(g), True),
+    "expm1": Formula(torch.expm1, exp_minus_1, lambda g, x, y: (y + 1) * g, True),
     "log": Formula(torch.log, Decimal.ln, lambda g, x, y: g / x),
     "log1p": Formula(torch.log1p, log_1_plus, lambda g, x, y: g / (x + 1)),
     "sqrt": Formula(torch.sqrt, Decimal.sqrt, lambda g, x, y: g / (y * 2), True),
     "rsqrt": Formula(lambda x: 1 / torch.sqrt(x), lambda x: 1 / x.sqrt(), lambda g, x, y: g / (x * -2) * y),
-    "sigmoid": Formula(torch.sigmoid, lambda x: 1 / (1 + (-x).exp()), lambda g, x, s: (1 - s).mul_(s).mul_(g), True),
-    "tanh": Formula(
-        torch.tanh, lambda x: (e := exp_minus_1(2 * x)) / (e + 2), lambda g, x, t: (1 - t * t).mul_(g), True
-    ),
-    "erf": Formula(torch.erf, error_function, lambda g, x, y: apply("exp", -x * x).mul_(2 / math.sqrt(math.pi)) * g),
+    "sigmoid": Formula(torch.sigmoid, lambda x: 1 / (1 + (-x).exp()), lambda g, x, s: (1 - s) * s * g, True),
+    "tanh": Formula(torch.tanh, lambda x: (e := exp_minus_1(2 * x)) / (e + 2), lambda g, x, t: (1 - t * t) * g, True),
+    "erf": Formula(torch.erf, error_function, lambda g, x, y: apply("exp", -x * x) * (2 / math.sqrt(math.pi)) * g),
     "softplus": Formula(
         lambda x: functional.softplus(x, threshold=50),
         lambda x: log_1_plus(x.exp()),
-        lambda g, x, y: apply("sigmoid", x).mul_(g),
+        lambda g, x, y: apply("sigmoid", x) * g,
     ),
-    "exp2": Formula(torch.exp2, lambda x: Decimal(2) ** x, lambda g, x, y: (y * LN_2).mul_(g), True),
+    "exp2": Formula(torch.exp2, lambda x: Decimal(2) ** x, lambda g, x, y: y * LN_2 * g, True),
     "log2": Formula(torch.log2, lambda x: x.ln() / Decimal(2).ln(), lambda g, x, y: g / (x * LN_2)),
     "log10": Formula(torch.log10, Decimal.log10, lambda g, x, y: g / (x * LN_10)),
     "sinh": Formula(
         torch.sinh,
         lambda x: series(x, lambda n: x * x / (2 * n * (2 * n + 1))),
-        lambda g, x, y: apply("cosh", x).mul_(g),
+        lambda g, x, y: apply("cosh", x) * g,
     ),
-    "cosh": Formula(torch.cosh, lambda x: (x.exp() + (-x).exp()) / 2, lambda g, x, y: apply("sinh", x).mul_(g)),
-    "tan": Formula(torch.tan, lambda x: cosine(x, 1) / cosine(x), lambda g, x, y: (y * y + 1).mul_(g), True),
+    "cosh": Formula(torch.cosh, lambda x: (x.exp() + (-x).exp()) / 2, lambda g, x, y: apply("sinh", x) * g),
+    "tan": Formula(torch.tan, lambda x: cosine(x, 1) / cosine(x), lambda g, x, y: (y * y + 1) * g, True),
     "atan": Formula(torch.atan, arctangent, lambda g, x, y: g / (x * x + 1)),
     "asin": Formula(torch.asin, arcsine, lambda g, x, y: g / apply("sqrt", (1 - x) * (1 + x))),
     "acos": Formula(torch.acos, arccosine, lambda g, x, y: -g / apply("sqrt", (1 - x) * (1 + x))),
@@ -163,8 +162,8 @@ FORMULAS = {
         lambda g, x, y: g / apply("sqrt", (x - 1) * (x + 1)),
     ),
     "atanh": Formula(torch.atanh, lambda x: log_1_plus(2 * x / (1 - x)) / 2, lambda g, x, y: g / ((1 - x) * (1 + x))),
-    "sin": Formula(torch.sin, lambda x: cosine(x, 1), lambda g, x, y: apply("cos", x).mul_(g)),
-    "cos": Formula(torch.cos, cosine, lambda g, x, y: apply("sin", x).mul_(g).neg_()),
+    "sin": Formula(torch.sin, lambda x: cosine(x, 1), lambda g, x, y: apply("cos", x) * g),
+    "cos": Formula(torch.cos, cosine, lambda g, x, y: -apply("sin", x) * g),
 }
 
 
@@ -182,13 +181,15 @@ def power_of(exponent: float) -> Formula:
     return Formula(
         lambda x: torch.pow(x, exponent),
         lambda x: x ** Decimal(exponent),
-        lambda g, x, y: apply(power_of(exponent - 1), x).mul_(exponent).mul_(g),
+        lambda g, x, y: apply(power_of(exponent - 1), x) * exponent * g,
     )
 
 
 def apply(function: str | Formula, x: Tensor) -> Tensor:
     """The float32 nearest to a function, one of FORMULAS or another, of each number of float32 `x`, of any shape."""
     formula = FORMULAS[function] if isinstance(function, str) else function
+    if needs_gradient(x):
+        return OfOneNumber.apply(x, formula)
     return nearest(formula.library(x.double()), lambda index: formula.true_value(Decimal(x[index].item())))
 
 
@@ -198,7 +199,7 @@ class OfOneNumber(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, formula: Formula) -> Tensor:
         """The values."""
-        y = apply(formula, x)
+        y = apply(formula, x)  # here nothing needs a gradient
         ctx.formula = formula
         ctx.save_for_backward(None if formula.of_result else x, y)
         return y
@@ -217,7 +218,7 @@ def of_one_number(name: str) -> Callable[..., Tensor]:
 
     def compute(x: Tensor, *inplace: Any, **_: Any) -> Tensor:
         check_float32(name, x)
-        return OfOneNumber.apply(x, FORMULAS[name])
+        return apply(name, x)
 
     return compute
 
@@ -239,12 +240,12 @@ def power(x: Any, exponent: Any) -> Any:
             raise refusal("pow", "of two tensors it is not a function of one number; exp(y * log(x)) is covered")
         exponent = exponent if is_float(exponent) else exponent.to(torch.float32)
         check_float32("pow", exponent)
-        return OfOneNumber.apply(exponent, raised(float(x)))
+        return apply(raised(float(x)), exponent)
     if not is_float(x):
         x = x.to(torch.float32)
     if exponent % 1 or abs(exponent) > 64:
         check_float32("pow", x)
-        return OfOneNumber.apply(x, power_of(float(exponent)))
+        return apply(power_of(float(exponent)), x)
     result = None
     for _ in range(int(abs(exponent))):
         result = x if result is None else result * x

@@ -32,6 +32,11 @@ def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:
     marked = [value for value in flat((*args, *kwargs.values())) if hasattr(value, "of_images")]
     if not marked:
         return
+    if func is torch.autograd.grad:  # of outputs by inputs: a gradient is of images if what it is for is
+        for x, gradient in zip(args[1], result, strict=True):
+            if hasattr(x, "of_images"):
+                workers.of_images(gradient, x.of_images)
+        return
     first, own = marked[0], marked[0].shape[marked[0].of_images]
     result = result if result is not None else args[0]
     dims = dims_along(func, first, args, kwargs) if func in tables.ALONG and first is args[0] else ()

@@ -13,6 +13,7 @@ from samebits import workers
 from samebits.errors import check_float32
 from samebits.functions import apply
 from samebits.grid import below, divisor, factor_bits
+from samebits.sums import stretched, summed
 from torch import Tensor
 
 Moments = tuple[Tensor, Tensor, Tensor]
@@ -30,13 +31,15 @@ class Standardized(torch.autograd.Function):
         ctx.n, ctx.dims, ctx.total, ctx.has_bias = workers.rows(own) if total else own, dims, total, bias is not None
         low, high = bounds(x, dims, total)
         middle = (low + high).add_(0.0).div_(2)  # of zeros +0
+        inputs = x, bias
         x = x - middle
         on_grid = below(x, factor_bits(ctx.n), torch.maximum(high - middle, middle - low).abs_())
         mean, squares = (sums / divisor(ctx.n, sums) for sums in sums_of(on_grid, on_grid, dims, total))
         variance = squares.sub_(mean * mean).clamp_(min=0).float()
         deviation = apply("sqrt", variance + eps)
         y = x.sub_(mean.float()).div_(deviation)
-        ctx.save_for_backward(on_grid, mean, deviation, y, weight)
+        ctx.eps = eps
+        ctx.save_for_backward(on_grid, mean, deviation, y, weight, *inputs)
         found = y.clone() if weight is None else y * weight  # which may be changed in place
         if bias is not None:
             found += bias
@@ -45,7 +48,11 @@ class Standardized(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> Any:  # type: ignore[override]
         """From two sums, which are the gradients of bias and weight."""
-        on_grid, mean, deviation, y, weight = ctx.saved_tensors
+        on_grid, mean, deviation, y, weight, x, bias = ctx.saved_tensors
+        if torch.is_grad_enabled():  # which is to have a gradient
+            own = [value for value, wanted in zip((x, weight, bias), ctx.needs_input_grad, strict=False) if wanted]
+            found = iter(torch.autograd.grad(in_steps(x, weight, bias, ctx), own, gradient, create_graph=True))
+            return *[next(found) if wanted else None for wanted in ctx.needs_input_grad[:3]], None, None, None
         low, high = bounds(gradient, ctx.dims, ctx.total)
         other = below(gradient, factor_bits(ctx.n), torch.maximum(high.abs_(), low.abs_()))
         for_bias, products = sums_of(other, on_grid, ctx.dims, ctx.total)
@@ -55,6 +62,18 @@ class Standardized(torch.autograd.Function):
         rest -= y * (for_weight / divisor(ctx.n, for_weight))
         for_x = rest.mul_((1 if weight is None else weight) / deviation)
         return for_x, None if weight is None else for_weight, for_bias if ctx.has_bias else None, None, None, None
+
+
+def in_steps(x: Tensor, weight: Tensor | None, bias: Tensor | None, how: Any) -> Tensor:
+    """As Standardized, whose backward pass has saved `how`, of steps that each have gradients of gradients."""
+
+    def mean(x: Tensor) -> Tensor:
+        return stretched(summed(x, how.dims, how.total) / divisor(how.n, x), x.shape, how.total)
+
+    centered = x - mean(x)
+    y = centered / apply("sqrt", mean(centered * centered) + how.eps)
+    y = y if weight is None else y * stretched(weight, x.shape, how.total)
+    return y if bias is None else y + stretched(bias, x.shape, how.total)
 
 
 def bounds(x: Tensor, dims: tuple[int, ...], total: bool) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,14 @@ image depends on that image alone: each has a grid of its own.
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
 from samebits import workers
 from samebits.errors import check_float32, refusal
 from samebits.grid import factor_bits, on_grid, on_grids
-from samebits.sums import expand
+from samebits.sums import expand, stretched
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,21 +39,62 @@ class Product(torch.autograd.Function):
         images = workers.rows(len(a)) if shared else len(a)
         ctx.bits = factor_bits(max(operation.longest, operation.positions * images))
         ctx.operation, ctx.shared = operation, shared
-        a, b = on_grid(a, ctx.bits, shared=shared), on_grid(b, ctx.bits, shared=shared and operation.is_stack)
-        ctx.save_for_backward(a, b)
-        return rounded(operation.sums(a, b), bias)
+        first, second = factors(a, b, operation, ctx.bits, shared)
+        ctx.save_for_backward(a, b, first, second)
+        return rounded(operation.sums(first, second), bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
         """For a by image, for b and bias over the images of all workers."""
-        wanted = ctx.needs_input_grad
-        gradient = on_grid(gradient, ctx.bits, shared=ctx.shared)
-        for_a, *sums = ctx.operation.gradients(gradient, *ctx.saved_tensors, wanted)
-        sums = workers.total(*sums) if ctx.shared and not ctx.operation.is_stack else sums
-        ways = nearest_sums, nearest_sums, Tensor.float  # numbers on a grid have no -0, so their sums haven't, either
-        each = zip(ways, (for_a, *sums), wanted, strict=False)
-        found = [nearest(x) if want else None for nearest, x, want in each]
-        return *found, *[None] * (len(wanted) - len(found))
+        a, b, first, second = ctx.saved_tensors
+        how = ctx.operation, ctx.shared, ctx.bits, ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # which is to have a gradient
+            return *Gradients.apply(gradient, a, b, *how), None, None
+        return *gradients(gradient, first, second, *how), None, None
+
+
+class Gradients(torch.autograd.Function):
+    """What Product's backward pass makes of the gradient, a and b, with gradients of their own: products, too."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, a: Tensor, b: Tensor, *how: Any) -> Any:
+        """Of those that are wanted; the others are None."""
+        ctx.how, (operation, shared, bits, _) = how, how
+        ctx.save_for_backward(gradient, a, b)
+        return gradients(gradient, *factors(a, b, operation, bits, shared), *how)
+
+    @staticmethod
+    def backward(ctx: Any, to_a: Any, to_b: Any, to_bias: Any) -> Any:  # type: ignore[override]
+        """They are linear in each of the three, so theirs are the same products of others."""
+        (gradient, a, b), (operation, shared, bits, _) = ctx.saved_tensors, ctx.how
+        for_gradient, for_a, for_b = [], None, None
+        if to_a is not None:
+            for_gradient.append(Product.apply(to_a, b, None, operation, shared))
+            for_b = Gradients.apply(gradient, to_a, b, operation, shared, bits, (False, True, False))[1]
+        if to_b is not None:
+            for_gradient.append(Product.apply(a, to_b, None, operation, shared))
+            for_a = Gradients.apply(gradient, a, to_b, operation, shared, bits, (True, False, False))[0]
+        if to_bias is not None:
+            row = to_bias.view(-1, *[1] * (gradient.dim() - 2))
+            for_gradient.append(stretched(row, gradient.shape, shared))
+        return reduce(torch.add, for_gradient), for_a, for_b, None, None, None, None
+
+
+def factors(a: Tensor, b: Tensor, operation: Operation, bits: int, shared: bool) -> tuple[Tensor, Tensor]:
+    """On their grids."""
+    return on_grid(a, bits, shared=shared), on_grid(b, bits, shared=shared and operation.is_stack)
+
+
+def gradients(
+    gradient: Tensor, a: Tensor, b: Tensor, operation: Operation, shared: bool, bits: int, wanted: Any
+) -> tuple[Any, ...]:
+    """Of a, b and bias, float32; those that are not wanted are None."""
+    for_a, *sums = operation.gradients(on_grid(gradient, bits, shared=shared), a, b, wanted)
+    if shared and not operation.is_stack:
+        sums = [*workers.total(*sums)]
+    ways = nearest_sums, nearest_sums, Tensor.float  # numbers on a grid have no -0, so their sums haven't, either
+    found = [nearest(x) if want else None for nearest, x, want in zip(ways, (for_a, *sums), wanted, strict=False)]
+    return *found, *[None] * (3 - len(found))
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None, operation: Operation, shared: bool) -> Tensor:

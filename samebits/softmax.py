@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from samebits import workers
 from samebits.errors import check_float32
-from samebits.functions import ERROR, Index, nearest, settled
+from samebits.functions import ERROR, Index, apply, nearest, settled
 from samebits.grid import divisor, fixed, term_bits
+from samebits.sums import stretched, summed
+from torch.nn import functional
 
 LOSS_BITS = 26  # after the point, of an image's loss; fewer if more than 2**17 images are summed
 LOSS_LIMIT = 10  # bits before the point
@@ -67,13 +69,20 @@ class CrossEntropy(torch.autograd.Function):
         if shared:
             (loss,) = workers.total(loss)
         differences = softmax.nearest().scatter_(1, labels.unsqueeze(1), -1, reduce="add")
-        ctx.save_for_backward(differences.div_(divisor(n, differences)))
+        ctx.n, ctx.shared = n, shared
+        ctx.save_for_backward(differences.div_(divisor(n, differences)), logits, labels)
         return loss.div_(divisor(n, loss)).float()
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
         """The gradient of the logits; none of the labels."""
-        (for_logits,) = ctx.saved_tensors
+        for_logits, logits, labels = ctx.saved_tensors
+        if torch.is_grad_enabled():  # which is to have a gradient
+            exponentials = apply("exp", logits - logits.detach().amax(1, keepdim=True))
+            probabilities = exponentials / stretched(summed(exponentials, (1,), False), logits.shape, False)
+            differences = probabilities - functional.one_hot(labels, logits.shape[1])
+            for_logits = differences / divisor(ctx.n, differences)
+            gradient = stretched(gradient, logits.shape, ctx.shared)
         return for_logits * gradient, None, None
 
 

@@ -24,14 +24,20 @@ class Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, operation: Call, adjoint: Call, *index: Tensor) -> Tensor:
         """operation(x, *index)."""
-        ctx.adjoint = adjoint
+        ctx.operation, ctx.adjoint = operation, adjoint
         ctx.save_for_backward(*index)
         return operation(x, *index)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
-        """adjoint(gradient, *index)."""
-        return ctx.adjoint(gradient, *ctx.saved_tensors), None, None, *[None] * len(ctx.saved_tensors)
+        """adjoint(gradient, *index), whose own adjoint is the operation."""
+        found = linear(gradient, ctx.adjoint, ctx.operation, *ctx.saved_tensors)
+        return found, None, None, *[None] * len(ctx.saved_tensors)
+
+
+def linear(x: Tensor, operation: Call, adjoint: Call, *index: Tensor) -> Tensor:
+    """operation(x, *index), with a gradient if `x` needs one."""
+    return Linear.apply(x, operation, adjoint, *index) if needs_gradient(x) else operation(x, *index)
 
 
 def needs_gradient(*values: Any) -> bool:
@@ -65,6 +71,12 @@ def rounds(x: Tensor) -> bool:
     return x.is_floating_point() or x.is_complex()
 
 
+def summed(x: Tensor, dims: tuple[int, ...], total: bool) -> Tensor:
+    """As `added`, with a gradient."""
+    shape = x.shape
+    return Linear.apply(x, lambda x: added(x, dims, total), lambda gradient: gradient.expand(shape))
+
+
 def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: Any = None) -> Tensor:
     """Exact, of float32; whole numbers are anyway. Over images it is the sum over those of all workers."""
     shared, dims = workers.is_of_images(x), dims_of(x, dim)
@@ -72,8 +84,7 @@ def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *more: Any, dtype: A
     x = x if dtype is None else x.to(dtype)
     if rounds(x):
         check_float32("sum", x)
-        shape = x.shape
-        sums = Linear.apply(x, lambda x: added(x, dims, total), lambda gradient: gradient.expand(shape))
+        sums = summed(x, dims, total)
         sums = sums if keepdim or not dims else sums.squeeze(dims)
     else:
         sums = torch.sum(x, dims, keepdim, dtype=dtype)

@@ -75,7 +75,7 @@ EXECUTED = (
     "softshrink_backward hardshrink_backward reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d "
     "broadcast_tensors replication_pad3d set_data _has_same_storage_numel unsqueeze_copy bincount cummin is_pinned "
     "record_stream split_copy native_channel_shuffle max min sort argsort any all "
-    "_pack_padded_sequence_backward"
+    "_pack_padded_sequence_backward _efficientzerotensor"
 )
 RIGHT = {name.removesuffix("_") for name in f"{MOVE} {COMPARE} {EACH} {LACK} {PUT} {PICK} {EXECUTED}".split()}
 

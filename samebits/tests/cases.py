@@ -57,6 +57,9 @@ def likelihood(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
 CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "conv1d": (lambda x, w: f.conv1d(x, w, padding=1), (numbers(3, 4, 7), W[..., 0])),
     "conv2d with stride, padding and dilation": (lambda x, w, b: f.conv2d(x, w, b, (2, 1), (1, 2), (2, 1)), (X, W, B)),
+    "products that something is made of": (
+        lambda x, w, b: f.linear(f.conv2d(x, w, b).tanh().flatten(2), numbers(3, 25).to(x), b[2:]).tanh(), (X, W, B)
+    ),
     "conv2d with groups": (lambda x, w: f.conv2d(x, w, groups=2), (X, numbers(6, 2, 3, 3))),
     "conv2d of channels": (lambda x, w: f.conv2d(x, w, padding="same", groups=4), (X, numbers(4, 1, 3, 3))),
     "conv2d of one image": (f.conv2d, (X[0], W, B)),

@@ -6,7 +6,7 @@ Or prints a hash of the results of each function that is covered.
 import contextlib
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import samebits
@@ -84,6 +84,12 @@ def convolutional(first: int = 4, second: int = 6) -> nn.Module:
     return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36 * second, 10))
 
 
+def critic() -> nn.Module:
+    """Of the form of a critic of Gulrajani et al. (2017), whose loss has the lengths of its gradients."""
+    layers = [nn.Conv2d(1, 4, 3, 2), nn.GroupNorm(2, 4), nn.LeakyReLU(0.2), nn.Conv2d(4, 6, 3, 3), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(96, 10))
+
+
 def torchvision(name: str) -> nn.Module:
     """One of torchvision's, as it is, for ten classes."""
     from torchvision import models
@@ -93,10 +99,18 @@ def torchvision(name: str) -> nn.Module:
     return getattr(models, name)(num_classes=10)
 
 
+OWN: dict[str, Callable[..., nn.Module]] = {
+    "examples": Examples,
+    "transformer": Transformer,
+    "convolutional": convolutional,
+    "reader": Reader,
+    "critic": critic,
+}
+
+
 def network_of(name: str, **sizes: int) -> nn.Module:
     """The network of that name, with exact initial weights."""
-    own = {"examples": Examples, "transformer": Transformer, "convolutional": convolutional, "reader": Reader}
-    network = own[name](**sizes) if name in own else torchvision(name)
+    network = OWN[name](**sizes) if name in OWN else torchvision(name)
     draw = torch.Generator().manual_seed(5)
     loose = ("class_token", "encoder.pos_embedding")  # of torchvision's vit
     values = {key: samebits.normal(p.shape, 0.02, draw) for key, p in network.named_parameters() if key in loose}
@@ -110,7 +124,7 @@ def optimizer_of(name: str, parameters: Iterable[nn.Parameter]) -> torch.optim.O
         return torch.optim.AdamW(parameters, lr=1e-3)
     if name == "examples":
         return torch.optim.Adadelta(parameters, lr=1.0)
-    if name in ("convolutional", "reader"):
+    if name in ("convolutional", "reader", "critic"):
         return torch.optim.Adam(parameters)
     return torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-4)
 
@@ -120,15 +134,20 @@ def batch(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     draw = torch.Generator().manual_seed(7)
     if name == "transformer":
         return torch.randint(17, (5, 8), generator=draw), torch.randint(17, (5, 8), generator=draw)
-    shape = (5, 1, 28, 28) if name in ("examples", "convolutional", "reader") else (5, 3, SIZE, SIZE)
+    shape = (5, 1, 28, 28) if name in ("examples", "convolutional", "reader", "critic") else (5, 3, SIZE, SIZE)
     return torch.rand(shape, generator=draw), torch.tensor([3, 1, 4, 1, 5])
 
 
 def loss_of(name: str, network: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The mean over all images, or all places of all texts, in nats."""
+    x = x.clone().requires_grad_(name == "critic")
     logits = network(x).flatten(0, -2)
     of_logs = name == "examples"
-    return functional.nll_loss(logits, labels) if of_logs else functional.cross_entropy(logits, labels.flatten())
+    loss = functional.nll_loss(logits, labels) if of_logs else functional.cross_entropy(logits, labels.flatten())
+    if name == "critic":
+        (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+        loss = loss + ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    return loss
 
 
 def train(name: str, arithmetic: Any, steps: int) -> tuple[list[float], str]:

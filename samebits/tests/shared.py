@@ -62,6 +62,18 @@ def recurrent(x: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
     return torch.rnn_tanh(x.view(-1, 3, 2), state, [table()[:2, :2]] * 2, False, 1, 0.0, True, False, True)[1]
 
 
+def penalized(x: torch.Tensor) -> torch.Tensor:
+    """The gradient by weights of how far the lengths of gradients of images are from 1."""
+    x = x.clone().requires_grad_()
+
+    def loss(weights: torch.Tensor) -> torch.Tensor:
+        y = functional.batch_norm((x @ weights / 9).tanh(), None, None, weights[2], weights[3], True)
+        (gradient,) = torch.autograd.grad(functional.cross_entropy(y, x.argmax(1)), x, create_graph=True)
+        return gradient.norm(dim=1) - 1
+
+    return gradient_of(loss)
+
+
 WEIGHTS = torch.arange(1.0, 7) ** 2  # of classes
 # A worker that has only some of the images can do these as if it had all ...
 SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -112,6 +124,8 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "margins": lambda x: functional.multi_margin_loss(x, x.argmin(1), weight=WEIGHTS),
     "any": lambda x: torch.stack([(x > 0.98).any(), (x > 0.02).all(), (x < 2).all()]),
     "likelihood": lambda x: Normal(x, x + 1).log_prob(x * x).mean(),
+    "gradients of images": lambda x: torch.autograd.grad((x.requires_grad_() ** 3).mean(), x)[0].mean(0),
+    "gradients of gradients": penalized,
     "largest before the images": lambda x: x.view(-1, 3, 2).transpose(0, 1).amax(0).mean(0),
 }
 # ... and these need all of them.
@@ -183,7 +197,6 @@ REFUSED_NATIVELY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "drawn for its own": lambda x: (x * torch.rand(x.shape)).mean(),
     "chosen among its own": lambda x: x[torch.randperm(len(x))].mean(),
     "dropped among its own": lambda x: functional.alpha_dropout(x, 0.5, training=True).mean(),
-    "gradient taken apart": lambda x: torch.autograd.grad((x * x).mean(), x, create_graph=True)[0].mean(),
 }
 
 

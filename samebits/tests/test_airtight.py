@@ -122,9 +122,6 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a running sum of powers": lambda: trained(loss=lambda made: made(X).logcumsumexp(0).sum()),
     "noise of another distribution": lambda: trained(loss=lambda made: loss_of(made, X.clone().cauchy_())),
     "the gradient of a draw": lambda: trained(loss=lambda made: torch._standard_gamma(made(X).exp()).sum()),
-    "gradients of gradients": lambda: trained(
-        loss=lambda made: torch.autograd.grad(loss_of(made), made[0].weight, create_graph=True)[0].sum()
-    ),
     "float64": lambda: trained(loss=lambda made: made[0](X).double().mean()),
     "float16": lambda: trained(loss=lambda made: made[0](X).half().sum().float()),
     "a product that is scaled": lambda: trained(loss=lambda made: torch.addmm(X[:, :4], X, X[:5, :4], beta=0.3).sum()),

@@ -28,6 +28,64 @@ def test_values_and_gradients_are_those_of_float64(name: str) -> None:
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=3e-5)
 
 
+def penalized(function: Call, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    """The gradients by all inputs of the cubes of the gradients by them."""
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    result = function(*leaves)
+    weights = (torch.arange(result.numel()).remainder(7) - 2.5).view(result.shape).to(result)
+    firsts = torch.autograd.grad(result, leaves, weights, create_graph=True, allow_unused=True)
+    parts = [(x * x * x).sum() for x in firsts if x is not None and x.grad_fn is not None]
+    sum(parts, sum(x.sum() * 0 for x in leaves)).backward()
+    return [x.grad for x in leaves]  # type: ignore[misc]
+
+
+# Of which PyTorch has no gradients of gradients, or another than of the same function written out, or an infinite one.
+NONE = "bags that begin somewhere", "multi_margin_loss", "multi_margin_loss of one image", "hardsigmoid"
+OTHER = "length and direction", "lengths and signs"
+INFINITE = (
+    *("std of one value", "norms of other orders", "powers of 0", "broken powers of 0"),
+    "functions that are added to what they are of",
+)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in NONE + OTHER + INFINITE])
+def test_gradients_of_gradients_are_those_of_float64(name: str) -> None:
+    function, inputs = CASES[name]
+    with samebits.exact():
+        found = penalized(function, inputs)
+    for one, other in zip(found, penalized(function, tuple(x.double() for x in inputs)), strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-4 * max(1.0, other.abs().max().item()))
+
+
+def normalized(x: torch.Tensor) -> torch.Tensor:
+    """As layer_norm, whose third derivatives PyTorch has wrong."""
+    centered = x - x.mean(1, keepdim=True)
+    return centered / ((centered * centered).mean(1, keepdim=True) + 1e-5).sqrt()
+
+
+def test_third_derivatives_are_those_of_float64() -> None:
+    """As where a network is to solve a differential equation."""
+
+    def trained(arithmetic: Any, dtype: torch.dtype, normalize: Call) -> list[Any]:
+        layers = [nn.Conv1d(2, 4, 2, padding=1, groups=2), nn.SiLU(), nn.ConvTranspose1d(4, 3, 2, 2), nn.Tanh()]
+        network, last = nn.Sequential(*layers, nn.Flatten()), nn.Linear(36, 3)
+        for each in (network, last):
+            samebits.initialize(each, torch.Generator().manual_seed(3))
+            each.to(dtype)
+        x = numbers(4, 2, 5).to(dtype).requires_grad_()
+        with arithmetic:
+            loss = f.cross_entropy(last(normalize(network(x))), LABELS[1:] % 3)
+            (first,) = torch.autograd.grad(loss, x, create_graph=True)
+            (second,) = torch.autograd.grad((first * first).sum(), x, create_graph=True)
+            (second * second).sum().backward()
+        return [value.grad for value in (*network.parameters(), *last.parameters())]
+
+    found = trained(samebits.exact(), torch.float32, lambda x: f.layer_norm(x, (36,)))
+    expected = trained(samebits.native(), torch.float64, normalized)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-4 * other.abs().max().item())
+
+
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "MultiheadAttention": lambda: nn.MultiheadAttention(6, 3),
     "MultiheadAttention, images first": lambda: nn.MultiheadAttention(6, 3, batch_first=True),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("networks.py")
-SMALL = ["examples", "transformer", "convolutional", "reader"]
+SMALL = ["examples", "transformer", "convolutional", "reader", "critic"]
 LARGE = ["resnet18", "mobilenet_v2", "efficientnet_b0", "vit"]
-WITHOUT_DROPOUT = ["convolutional", "resnet18", "vit"]
+WITHOUT_DROPOUT = ["convolutional", "critic", "resnet18", "vit"]
 ARM64 = os.environ.get("ARM64_PYTHON", "")
 
 

@@ -9,7 +9,7 @@ import pytest
 from samebits.tests.shared import WAYS
 
 SCRIPT = Path(__file__).with_name("shared.py")
-SMALL, LARGE = ("examples", "transformer", "convolutional", "reader"), ("resnet18", "vit")
+SMALL, LARGE = ("examples", "transformer", "convolutional", "reader", "critic"), ("resnet18", "vit")
 pytestmark = pytest.mark.slow
 
 
