@@ -8,10 +8,7 @@ grid                        numbers with so few bits that their sums never round
 sums, products, functions   the three kinds of computing of which all is made
 moments, softmax            what is rounded once as a whole: normalization, the loss of a classifier
 draws, initial              random numbers, and initial weights
-reductions, contractions    ordinary PyTorch code, which runs in the exact mode as anybody's does; with these are
-  composed, losses, noise,  normalization, activations and attention; losses; dropout; pooling and interpolation;
-  pictures, recurrent       recurrent layers
-written                     PyTorch's own, which runs in it, too
+composed                    a folder of ordinary PyTorch code, which runs in the exact mode as anybody's does
 tables, exact, watch        which function of PyTorch is which, and how what is none of them is refused
 optimizers                  steps and learning rates
 workers, marks, native      several processes that train together

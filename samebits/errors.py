@@ -9,6 +9,7 @@ from torch.nn import functional
 
 INSTEAD = "compose it of what samebits/README.md lists, or compute it outside of samebits.exact()"
 HERE, TORCH = str(Path(__file__).parent), str(Path(torch.__file__).parent)
+COMPOSED = str(Path(HERE) / "composed")  # which is like anybody's code
 
 
 class NotExactError(Exception):
@@ -45,6 +46,6 @@ def caller() -> str:
     frame = sys._getframe(1)
     while frame := frame.f_back:  # type: ignore[assignment]
         name = frame.f_code.co_filename
-        if not name.startswith((TORCH, "<")) and str(Path(name).parent) != HERE:
+        if not name.startswith((TORCH, "<")) and str(Path(name).parent) not in (HERE, COMPOSED):
             return f" in line {frame.f_lineno} of {Path(name).name}"
     return ""

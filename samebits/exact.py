@@ -13,24 +13,18 @@ from typing import Any
 import torch
 from samebits import (
     composed,
-    contractions,
     draws,
     functions,
     grid,
-    losses,
     marks,
-    noise,
     optimizers,
-    pictures,
     products,
-    recurrent,
-    reductions,
     softmax,
     sums,
     tables,
     workers,
-    written,
 )
+from samebits.composed import layers, losses, reductions
 from samebits.errors import INSTEAD, check_l1_loss, refusal
 from samebits.native import OF_ALL
 from samebits.sums import needs_gradient
@@ -112,9 +106,7 @@ for name in MAX_POOLS:
     for other in (getattr(functional, f"{name}_with_indices"), *others):
         COMPUTED[other] = with_places(COMPUTED[getattr(functional, name)])
 del COMPUTED[torch.embedding]  # its arguments are in another order than those of torch.nn.functional
-COMPOSED = by_name(optimizers.ADDING)
-for module in (composed, contractions, losses, noise, pictures, recurrent, reductions, written):
-    COMPOSED |= by_name(module.FUNCTIONS)
+COMPOSED = by_name(optimizers.ADDING | composed.FUNCTIONS)
 COMPOSED[torch.linalg.norm] = reductions.linalg_norm
 for name in ("batch_norm", "embedding_bag", "instance_norm", *losses.FUNCTIONS):
     for other in named(name) - {getattr(functional, name)}:
@@ -195,7 +187,7 @@ class Exact(TorchFunctionMode):
             func = tables.LARGEST[func]
         if func in tables.CLAMP and len(tensors) > 1:
             with self:
-                return composed.clamp(*args, **kwargs)
+                return layers.clamp(*args, **kwargs)
         if func in tables.ELEMENTWISE or func in tables.DIVIDE:
             return elementwise(func, args, kwargs, tensors)
         if func in tables.PUTS:

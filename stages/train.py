@@ -28,7 +28,7 @@ from torch.optim import SGD, Optimizer
 from tqdm import tqdm
 
 INITIAL = Path("models/initial.safetensors")
-LIBRARIES = [Path(str(module.__file__)).parent for module in (data, samebits, stagecraft)]
+LIBRARIES = [Path(str(module.__file__)).parent for module in (data, samebits, samebits.composed, stagecraft)]
 CODE = [Path(__file__), *(path for folder in LIBRARIES for path in folder.glob("*.py"))]  # that may shape a training
 # Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
 # its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.

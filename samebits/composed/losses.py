@@ -1,7 +1,4 @@
-"""Losses: ordinary PyTorch code, which runs in the exact mode as anybody's does; see composed.py.
-
-The mean cross-entropy of labels, which nearly everybody takes, is rounded once only: softmax.py.
-"""
+"""Losses; but the mean cross-entropy of labels, which nearly everybody takes, is rounded once only: ../softmax.py."""
 
 import math
 import warnings
@@ -9,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from samebits.composed import per_channel, scaled
-from samebits.reductions import count, norm
+from samebits.composed.layers import per_channel, scaled
+from samebits.composed.reductions import count, norm
 from torch import Tensor
 from torch.nn import functional
 

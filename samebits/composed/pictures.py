@@ -1,4 +1,4 @@
-"""Pooling by means, and pictures of another size or form: ordinary PyTorch code, as in composed.py."""
+"""Pooling by means, and pictures of another size or form."""
 
 import math
 from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from samebits import workers
+from samebits.composed.noise import dropout
 from samebits.errors import refusal
-from samebits.noise import dropout
 from torch import Tensor
 from torch.nn import functional
 

@@ -1,17 +1,13 @@
-"""What is made of sums, products and functions of one number: ordinary PyTorch code, which runs in the exact mode.
-
-So each operation in it is exact or refused, like anybody's, and autograd finds the gradients. Signatures are PyTorch's,
-as its Python functions pass them on, less what exact.py drops.
-"""
+"""Normalization, activations, attention; and what puts numbers in rows and places."""
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from samebits.composed.noise import dropout
+from samebits.composed.reductions import count, norm
 from samebits.moments import standardized
-from samebits.noise import dropout
-from samebits.reductions import count, norm
 from samebits.sums import dims_of
 from torch import Tensor
 from torch.nn import functional

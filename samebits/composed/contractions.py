@@ -1,4 +1,4 @@
-"""Products along any dimensions, by their letters or numbers: ordinary PyTorch code, as in composed.py."""
+"""Products along any dimensions, by their letters or numbers."""
 
 import math
 import string
@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 import torch
-from samebits.composed import scaled
+from samebits.composed.layers import scaled
 from torch import Tensor
 
 

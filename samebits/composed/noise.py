@@ -1,4 +1,4 @@
-"""Dropout, and draws by other distributions: ordinary PyTorch code, as in composed.py."""
+"""Dropout, and draws by other distributions."""
 
 import math
 from collections.abc import Callable

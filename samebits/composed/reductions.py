@@ -1,4 +1,4 @@
-"""One number of many: means, norms, products, ranks; ordinary PyTorch code, as in composed.py."""
+"""One number of many: means, norms, products, ranks."""
 
 import math
 from collections.abc import Callable
