@@ -1,5 +1,6 @@
 """Ways past the exact mode, each tried: the result is exact, or refused by name, or a limit that the README names."""
 
+import contextlib
 import gc
 import math
 from collections.abc import Callable
@@ -323,3 +324,12 @@ def test_what_is_composed_is_watched_as_anybody_s_code_is(file: Path) -> None:
     exec(compile("def square(x, past):\n with past: return x.mm(x.t())", file, "exec"), code)
     with samebits.exact(), pytest.raises(samebits.NotExactError, match=r"aten.mm in line \d+ of test_airtight.py"):
         code["square"](X, torch._C.DisableTorchFunction())
+
+
+@pytest.mark.parametrize(("caller", "is_refused"), [("<frozen importlib._bootstrap>", False), ("<string>", True)])
+def test_what_a_module_of_pytorch_tries_while_it_is_imported_is_not_the_user_s(caller: str, is_refused: bool) -> None:
+    names: dict[str, Any] = {"past": torch._C.DisableTorchFunction()}
+    exec(compile("def product(x):\n with past: return x.mm(x.t())", torch.__file__, "exec"), names)
+    exec(compile("def call(x): return product(x)", caller, "exec"), names)
+    with samebits.exact(), pytest.raises(samebits.NotExactError) if is_refused else contextlib.nullcontext():
+        names["call"](X)
