@@ -3,11 +3,14 @@
 And for each network of networks.py that is named, its losses and hash.
 """
 
+import os
 import sys
+import traceback
 from collections.abc import Callable
 
 import samebits
 import torch
+import torch.distributed as dist
 from samebits import workers
 from samebits.tests.networks import train
 from torch.distributions import Normal
@@ -231,7 +234,9 @@ def gradient(loss: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor)
 # How to compute each case, those that several workers can do, and those that are refused.
 WAYS = {"exact": (result, SHARED, REFUSED), "native": (gradient, LOSSES, REFUSED_NATIVELY)}
 
-if __name__ == "__main__":
+
+def tell(networks: list[str]) -> None:
+    """Print all results, if this is the first worker or the only one."""
     x = torch.rand(10, 6, generator=torch.Generator().manual_seed(0))
     with workers.joined():
         for way, (compute, possible, refused) in WAYS.items():
@@ -239,7 +244,32 @@ if __name__ == "__main__":
                 found = compute(case, x)
                 if workers.rank() == 0:
                     print(f"{way} {name}: {found}", flush=True)
-        for name in sys.argv[1:]:
+        for name in networks:
             losses, digest = train(name, samebits.exact(), 2)
             if workers.rank() == 0:
                 print(f"{name}: {losses} {digest}", flush=True)
+
+
+def start(rank: int, environment: dict[str, str], networks: list[str]) -> int:
+    """The process id of a worker: a copy of this process, with everything imported."""
+    if pid := os.fork():
+        return pid
+    os.environ |= environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    try:
+        tell(networks)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    count, *names = sys.argv[1:]
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    # What torchrun sets; nothing if one process is to compute by itself.
+    others = {
+        "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
+        "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
+    }  # fmt: skip
+    ids = [start(rank, others if int(count) else {}, names) for rank in range(int(count) or 1)]
+    sys.exit(any([os.waitpid(pid, 0)[1] for pid in ids]))

@@ -15,8 +15,7 @@ pytestmark = pytest.mark.slow
 
 def printed(*networks: str, workers: int = 0) -> list[str]:
     """The lines of shared.py, run by so many workers, or by itself."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"] if workers else []
-    command = [sys.executable, *torchrun, str(SCRIPT), *networks]
+    command = [sys.executable, str(SCRIPT), str(workers), *networks]
     environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
