@@ -6,8 +6,10 @@ runs in the mode itself; and all else is refused by name. A watch on what PyTorc
 """
 
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from threading import local
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -34,6 +36,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
+from torch.utils import checkpoint
 
 
 def arange(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None, **options: Any) -> Tensor:
@@ -318,6 +321,20 @@ def as_written(model: Any = None, **_: Any) -> Any:
     return as_written if model is None else model
 
 
+def kept(*_: Any, **__: Any) -> Iterator[None]:
+    """In the place of what would compute a checkpoint again in the backward pass, which the mode does not see."""
+    yield
+
+
+AGAIN = "_checkpoint_without_reentrant_generator"  # and in later versions with another name behind it
+# What would compute in another way, or later, by its place in PyTorch; it computes as it was written.
+REPLACED: list[tuple[Any, str, Any]] = [
+    (torch, "compile", as_written),
+    *((checkpoint, name, kept) for name in vars(checkpoint) if name.startswith(AGAIN)),
+    (checkpoint, "CheckpointFunction", SimpleNamespace(apply=lambda function, preserve, *args: function(*args))),
+]
+
+
 class exact:  # noqa: N801
     """Within it, networks, losses, gradients and steps of optimizers have the same bits on every machine.
 
@@ -344,8 +361,9 @@ class exact:  # noqa: N801
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
             if "torch._dynamo" in sys.modules:  # something may be compiled, which is to run as it was written
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
-            stack.callback(setattr, torch, "compile", torch.compile)
-            torch.compile = as_written
+            for owner, name, replacement in REPLACED:
+                stack.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, replacement)
             self.mode.others = workers.size() > 1
             for context in (optimizers.shielded_steps(), self.watch, self.mode):
                 stack.enter_context(context)

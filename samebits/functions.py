@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
+from samebits import workers
 from samebits.errors import check_float32, refusal
-from samebits.sums import needs_gradient
+from samebits.sums import broadcast, needs_gradient
 from torch import Tensor
 from torch.nn import functional
 
@@ -237,7 +238,7 @@ def power(x: Any, exponent: Any) -> Any:
         return torch.pow(x, exponent)
     if isinstance(exponent, Tensor):
         if isinstance(x, Tensor):
-            raise refusal("pow", "of two tensors it is not a function of one number; exp(y * log(x)) is covered")
+            return power_of_two(*(value if is_float(value) else value.float() for value in (x, exponent)))
         exponent = exponent if is_float(exponent) else exponent.to(torch.float32)
         check_float32("pow", exponent)
         return apply(raised(float(x)), exponent)
@@ -251,6 +252,33 @@ def power(x: Any, exponent: Any) -> Any:
         result = x if result is None else result * x
     result = torch.where(torch.ones_like(x, dtype=torch.bool), 1.0, x) if result is None else result  # with a gradient
     return torch.ones_like(result) / result if exponent < 0 else result
+
+
+def power_of_two(x: Tensor, exponent: Tensor) -> Tensor:
+    """Each number to its own power."""
+    check_float32("pow", x, exponent)
+    shape, shared = torch.broadcast_shapes(x.shape, exponent.shape), any(map(workers.is_of_images, (x, exponent)))
+    return Power.apply(*(broadcast(value, shape, shared).expand(shape) for value in (x, exponent)))
+
+
+class Power(torch.autograd.Function):
+    """The float32 nearest to x**y, of tensors of one shape."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        """The values."""
+        found = torch.pow(x.double(), y.double())
+        found = nearest(found, lambda index: Decimal(x[index].item()) ** Decimal(y[index].item()))
+        ctx.save_for_backward(x, y, found)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        """0 by x where y is 0, and by y where x is 0 and y is not below."""
+        x, y, found = ctx.saved_tensors
+        for_x = torch.where(y == 0, 0, Power.apply(x, y - 1) * y * gradient)
+        for_y = torch.where((x == 0) & (y >= 0), 0, apply("log", x) * found * gradient)
+        return for_x, for_y
 
 
 def is_float(value: Any) -> bool:

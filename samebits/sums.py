@@ -214,6 +214,12 @@ def scattered(function: Call, pick: Call, add: Call) -> Call:
     return compute
 
 
+def largest_at(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """The largest of what `x` has in a place and all that `source` has for it by `index`; without a gradient."""
+    with torch._C.DisableTorchFunction():
+        return x.detach().scatter_reduce(dim, index, source.detach(), "amax").add_(0.0)  # of zeros +0
+
+
 def unfold(x: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """The windows of images, as columns; what is padded is 0."""
     rows, columns = [padding] * 2 if isinstance(padding, int) else padding

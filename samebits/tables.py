@@ -40,8 +40,8 @@ MOVE = (
     "resolve_conj resolve_neg is_inference is_signed pin_memory register_post_accumulate_grad_hook get_device "
     "manual_seed block_diag pixel_shuffle pixel_unshuffle triu_ tril_ _parse_to has_names "
     "_has_compatible_shallow_copy_type channel_shuffle squeeze_ unsqueeze_ triu_indices tril_indices _assert "
-    "__array__ __len__ __repr__ __format__ "
-    "_pack_padded_sequence _pad_packed_sequence positive __pos__ adjoint row_stack atleast_1d atleast_2d atleast_3d "
+    "__array__ __len__ __repr__ __format__ _pack_padded_sequence _pad_packed_sequence pad_sequence positive __pos__ "
+    "adjoint row_stack atleast_1d atleast_2d atleast_3d "
     "constant_ zeros_ ones_ __bool__ __float__ __int__ __index__ __hash__ __contains__ __deepcopy__ __reduce_ex__"
 )
 # Their results are whole numbers or truth values, and have no gradients.

@@ -8,7 +8,7 @@ import torch
 from samebits.composed.noise import dropout
 from samebits.composed.reductions import count, norm
 from samebits.moments import standardized
-from samebits.sums import dims_of
+from samebits.sums import dims_of, largest_at
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,6 +41,33 @@ def index_copy_(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
         raise IndexError(f"index_copy: a source of size {[*source.shape]} for {index.numel()} indices along {dim}")
     x.movedim(dim, 0)[index] = source.movedim(dim, 0)
     return x
+
+
+def scatter_reduce(
+    x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """Of equal ones that are the largest or smallest, each gets its part of the gradient; but what is not included.
+
+    To which PyTorch gives none, either, yet less to the others.
+    """
+    if reduce not in ("sum", "mean", "amax", "amin"):
+        raise NotImplementedError(f"scatter_reduce by {reduce}")
+    src = src[tuple(map(slice, index.shape))]
+    is_kept = torch.zeros_like(x).scatter(dim, index, 1.0) == 0 if not include_self else torch.ones_like(x) > 0
+    if reduce in ("sum", "mean"):
+        total = torch.where(is_kept, x, 0).scatter_add(dim, index, src)
+        return total if reduce == "sum" else total / is_kept.float().scatter_add(dim, index, torch.ones_like(src))
+    sign = 1 if reduce == "amax" else -1
+    most = largest_at(torch.where(is_kept, x * sign, -math.inf), dim, index, src * sign) * sign
+    is_most, is_own = src == most.gather(dim, index), is_kept & (x == most)
+    count = is_own.float().scatter_add(dim, index, is_most.float())
+    moved = gradient_of(src, is_most) / count.gather(dim, index)
+    return (most + gradient_of(x, is_own) / count).scatter_add(dim, index, moved)
+
+
+def gradient_of(x: Tensor, where: Tensor) -> Tensor:
+    """0 with the gradient of `x`, where it is to have one and is finite."""
+    return torch.where(where & (x.abs() != math.inf), x - x.detach(), 0)
 
 
 def clamp(x: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Tensor:
@@ -243,9 +270,9 @@ def multi_head_attention_forward(
 
 
 NAMES = (
-    "linspace broadcast_tensors index_put_ index_copy_ embedding_bag normalize norm_except_dim batch_norm "
-    "instance_norm group_norm layer_norm rms_norm gelu elu glu softmax log_softmax scaled_dot_product_attention "
-    "multi_head_attention_forward"
+    "linspace broadcast_tensors index_put_ index_copy_ scatter_reduce embedding_bag normalize norm_except_dim "
+    "batch_norm instance_norm group_norm layer_norm rms_norm gelu elu glu softmax log_softmax "
+    "scaled_dot_product_attention multi_head_attention_forward"
 )
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: globals()[name] for name in NAMES.split()} | {
     "_weight_norm": weight_norm,

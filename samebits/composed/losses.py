@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from samebits.composed.layers import per_channel, scaled
 from samebits.composed.reductions import count, norm
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -112,6 +112,49 @@ def multi_margin(
     return reduced(scaled(losses, None if weight is None else weight[labels]), reduction)
 
 
+def multilabel_margin(x: Tensor, labels: Tensor) -> Tensor:
+    """Of scores (n, classes), or of one image's; the labels of each are those before the first that is negative."""
+    if x.dim() == 1:
+        return multilabel_margin(x.unsqueeze(0), labels.unsqueeze(0)).squeeze(0)
+    check_sizes(labels, x.shape)
+    kept = (labels < 0).cumsum(1) == 0
+    classes = torch.arange(x.shape[1], device=x.device)
+    others = ~((labels.unsqueeze(2) == classes) & kept.unsqueeze(2)).any(1)
+    above = (x.unsqueeze(1) - x.gather(1, labels.clamp(min=0)).unsqueeze(2) + 1).clamp_min(0)
+    return torch.where(kept.unsqueeze(2) & others.unsqueeze(1), above, 0).sum((1, 2)) / x.shape[1]
+
+
+def ctc_loss(
+    logs: Tensor, labels: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:  # fmt: skip
+    """Of logarithms (steps, n, classes) of probabilities: Graves et al. (2006). Labels are (n, most) or in one row."""
+    if logs.dim() == 2:
+        logs, labels = logs.unsqueeze(1), labels.unsqueeze(0)
+        steps, counts = (torch.as_tensor(lengths).view(1) for lengths in (input_lengths, target_lengths))
+        losses = ctc_loss(logs, labels, steps, counts, blank, reduction, zero_infinity)
+        return losses.squeeze(0) if reduction == "none" else losses
+    steps, counts = (torch.as_tensor(lengths, device=logs.device) for lengths in (input_lengths, target_lengths))
+    if labels.dim() == 1:
+        labels = nn.utils.rnn.pad_sequence(labels.split(counts.tolist()), batch_first=True)
+    # Before, between and behind the labels there may be blanks.
+    states = torch.full((len(labels), 2 * labels.shape[1] + 1), blank, device=logs.device)
+    states[:, 1::2] = labels
+    is_new = functional.pad(states[:, 2:] != states[:, :-2], (2, 0), value=True) & (states != blank)
+    said = logs.gather(2, states.long().expand(len(logs), -1, -1))
+    place = torch.arange(states.shape[1], device=logs.device)
+    paths = torch.where(place < 2, said[0], -math.inf)
+    for step in range(1, len(logs)):
+        from_last, from_before = (functional.pad(paths, (n, 0), value=-math.inf)[:, :-n] for n in (1, 2))
+        ways = torch.stack([paths, from_last, torch.where(is_new, from_before, -math.inf)])
+        paths = torch.where(steps.unsqueeze(1) > step, ways.logsumexp(0) + said[step], paths)
+    ends = torch.where((place + 1) // 2 == counts.unsqueeze(1), paths, -math.inf)
+    losses = -ends.logsumexp(1)
+    if zero_infinity:
+        losses = torch.where(losses == math.inf, 0, losses)
+    return reduced(losses / counts.clamp(min=1) if reduction == "mean" else losses, reduction)
+
+
 def cosine_distance(x: Tensor, y: Tensor, target: Tensor, margin: float = 0.0) -> Tensor:
     cosine = functional.cosine_similarity(x, y, -1)
     return torch.where(target == 1, 1 - cosine, (cosine - margin).clamp_min(0))
@@ -163,6 +206,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "cross_entropy": cross_entropy,
     "kl_div": kl_div,
     "multi_margin_loss": multi_margin,
+    "ctc_loss": ctc_loss,
+    "multilabel_margin_loss": each(multilabel_margin),
     "pairwise_distance": pairwise_distance,
     "mse_loss": each(square, by_weight=True),
     "l1_loss": each(lambda x, y: stretched(x, y).abs()),

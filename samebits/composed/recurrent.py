@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 State = tuple[Tensor, ...]  # (n, hidden) each
+Tensors = Sequence[Tensor]
 Step = Callable[[Tensor, Tensor, State], State]  # the state that follows, from sums of what is new and of what was
 
 
@@ -56,9 +57,8 @@ def layers(step: Step) -> Callable[..., Any]:
     def compute(x: Tensor, *args: Any) -> tuple[Tensor, ...]:
         sizes, *others = args if isinstance(args[0], Tensor) and not args[0].is_floating_point() else (None, *args)
         states, weights, has_biases, count, rate, training, bidirectional, *first = others
-        each, ways, images_first = 4 if has_biases else 2, 1 + bidirectional, sizes is not None or first[0]
-        if len(weights) != each * count * ways:
-            raise NotImplementedError("a recurrent layer with projections")
+        ways, images_first = 1 + bidirectional, sizes is not None or first[0]
+        each, biases = len(weights) // (count * ways), 2 if has_biases else 0
         x = x if images_first else x.transpose(0, 1)
         each_layer = [states.unbind()] if isinstance(states, Tensor) else [state.unbind() for state in states]
         starts = [[of_batch(x, state) for state in states] for states in each_layer]
@@ -69,7 +69,8 @@ def layers(step: Step) -> Callable[..., Any]:
             for way in range(layer * ways, (layer + 1) * ways):
                 state = tuple(start[way] for start in starts)
                 own = weights[way * each : (way + 1) * each]
-                output, state = through(step, x, sizes, state, own, backwards=way % ways == 1)
+                own = own[:2], own[2 : 2 + biases], own[2 + biases :]
+                output, state = through(step, x, sizes, state, *own, backwards=way % ways == 1)
                 outputs.append(output)
                 ends.append(state)
             x = torch.cat(outputs, -1) if bidirectional else outputs[0]
@@ -80,14 +81,15 @@ def layers(step: Step) -> Callable[..., Any]:
 
 
 def through(
-    step: Step, x: Tensor, sizes: Tensor | None, state: State, weights: Sequence[Tensor], backwards: bool
-) -> tuple[Tensor, State]:
+    step: Step, x: Tensor, sizes: Tensor | None, state: State, weights: Tensors, biases: Tensors, projection: Tensors,
+    backwards: bool,
+) -> tuple[Tensor, State]:  # fmt: skip
     """What comes out of one layer for (n, length, features), (n, length, hidden), or packed; and its last state."""
-    w, u, *biases = weights
-    new, outputs = functional.linear(x, w, *biases[:1]), list[Tensor]()
+    new, outputs = functional.linear(x, weights[0], *biases[:1]), list[Tensor]()
 
     def follow(part: Tensor, state: State) -> State:
-        return step(part, functional.linear(state[0], u, *biases[1:]), state)
+        hidden, *cell = step(part, functional.linear(state[0], weights[1], *biases[1:]), state)
+        return (functional.linear(hidden, *projection) if projection else hidden, *cell)
 
     parts = new.unbind(1) if sizes is None else new.split(sizes.tolist())
     for part in reversed(parts) if backwards else parts:

@@ -24,6 +24,7 @@ Q, K, D = numbers(2, 3, 5, 4, seed=6), numbers(2, 3, 6, 4, seed=7), numbers(2, 3
 ROWS_SEEN = torch.tensor([[True], [False], [True], [True], [True]]).expand(5, 6)
 IMPOSSIBLE = torch.where(torch.tensor([0, 0, 1, 0])[None] * (torch.arange(5) == 3)[:, None] > 0, -torch.inf, M)
 SIGNS = torch.tensor([[1, -1, 1, -1], [-1, -1, 1, 1], [1, 1, -1, 1], [1, -1, -1, -1], [-1, 1, 1, 1]])
+SAID = torch.tensor([[1, 2, 2, 3], [4, 1, 0, 0], [1, 3, 1, 0]])
 ones = torch.ones_like
 
 
@@ -245,6 +246,15 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "a power that is 1": (lambda x: x**0, (M,)),
     "functions that are added to what they are of": (added_to_itself, (M,)),
     "broken powers": (lambda x: x**0.5 + x**1.5 + x**-0.3 + 3.7**x + 2 ** (x - 1), (P,)),
+    "powers of two tensors": (
+        lambda x, y, v: (x**y - torch.pow(x, v) + (-x) ** torch.tensor([2, 3, 0, 1]).to(x)), (P, M, V)
+    ),
+    "scatter_reduce": (
+        lambda x, y: torch.stack([
+            (x + 0.25 * (not own)).scatter_reduce(0, ROWS[:, [0, 1, 2, 1]], y[:2], way, include_self=own)
+            for way in ("sum", "mean", "amax", "amin") for own in (True, False)
+        ]), (M.round(), (P * 2).round())
+    ),
     "broken powers of 0": (lambda x: x**1.5 + x**2.3, (M.clamp(min=0),)),
     "sqrt and rsqrt": (lambda x: x.sqrt() + torch.rsqrt(x), (P,)),
     "index by numbers": (lambda x: x[ROWS] * 2, (M,)),
@@ -299,6 +309,19 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "poisson_nll_loss of rates": (lambda x, y: f.poisson_nll_loss(x, y, log_input=False), (P, M.abs())),
     "gaussian_nll_loss": (lambda x, y, v: f.gaussian_nll_loss(x, y, v, full=True, reduction="none"), (M, P, B.abs())),
     "gaussian_nll_loss of one variance": (lambda x, y: f.gaussian_nll_loss(x, y, 0.3), (M, P)),
+    "multilabel_margin_loss": (lambda x: f.multilabel_margin_loss(x, torch.tensor([[2, 0, -1, 1]] * 5)), (M,)),
+    "multilabel_margin_loss of one image": (
+        lambda x: f.multilabel_margin_loss(x, torch.tensor([3, -1, 0, -1]), reduction="sum"), (V,)
+    ),
+    "ctc_loss": (lambda x: f.ctc_loss(x.log_softmax(2), SAID, (9, 7, 8), (4, 2, 3)), (numbers(9, 3, 6) * 2,)),
+    "ctc_loss in one row, of what can't be said": (
+        lambda x: f.ctc_loss(x.log_softmax(2), SAID.view(-1)[:8], torch.tensor([9, 2, 8]), torch.tensor([4, 3, 1]),
+                             blank=5, reduction="sum", zero_infinity=True), (numbers(9, 3, 6) * 2,)
+    ),
+    "ctc_loss of one text": (
+        lambda x: f.ctc_loss(x.log_softmax(1), SAID[0, :3], torch.tensor(8), torch.tensor(3), reduction="none"),
+        (numbers(9, 6) * 2,),
+    ),
     "kl_div": (lambda x, y: f.kl_div(x, y, reduction="batchmean"), (M, P)),
     "binary_cross_entropy": (f.binary_cross_entropy, (P / 3, M.abs() / 3)),
     "binary_cross_entropy of a saturated sigmoid": (

@@ -127,6 +127,8 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "margins": lambda x: functional.multi_margin_loss(x, x.argmin(1), weight=WEIGHTS),
     "any": lambda x: torch.stack([(x > 0.98).any(), (x > 0.02).all(), (x < 2).all()]),
     "likelihood": lambda x: Normal(x, x + 1).log_prob(x * x).mean(),
+    "powers by weights": lambda x: gradient_of(lambda weights: (x + 1) ** weights[0]),
+    "several labels": lambda x: functional.multilabel_margin_loss(x, x.argsort(1) - 2),
     "gradients of images": lambda x: torch.autograd.grad((x.requires_grad_() ** 3).mean(), x)[0].mean(0),
     "gradients of gradients": penalized,
     "largest before the images": lambda x: x.view(-1, 3, 2).transpose(0, 1).amax(0).mean(0),
@@ -179,6 +181,13 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "product of all": lambda x: x.prod(),
     "products of images": lambda x: x.cumprod(0).mean(0),
     "differences of images": lambda x: x.diff(dim=0).mean(0),
+    "each image's own places": lambda x: x.scatter_reduce(1, x.argsort(1), x, "amax"),
+    "texts": lambda x: functional.ctc_loss(
+        x.view(-1, 3, 2).log_softmax(2).transpose(0, 1),
+        x.argmax(1, keepdim=True) * 0 + 1,
+        x.argmax(1) * 0 + 3,
+        x.argmax(1) * 0 + 1,
+    ),
     "drawn for its own": lambda x: x + torch.rand(x.shape),
     "noise for its own": lambda x: x + torch.randn(x.shape),
 }

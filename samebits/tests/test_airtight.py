@@ -271,13 +271,18 @@ def test_what_is_compiled_runs_as_it_was_written() -> None:
     assert len(graphs) == 1
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_what_pytorch_runs_again_or_elsewhere_ends_with_an_error_of_its_own() -> None:
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_a_checkpoint_is_kept_and_changes_nothing(use_reentrant: bool) -> None:
     def checkpointed(made: nn.Module) -> torch.Tensor:
-        return functional.cross_entropy(checkpoint(made, X, use_reentrant=False), LABELS)
+        x = X.clone().requires_grad_()
+        return functional.cross_entropy(checkpoint(made, x, use_reentrant=use_reentrant), LABELS)
 
-    with pytest.raises(RuntimeError, match="checkpoint"):
-        trained(loss=checkpointed)
+    for one, other in zip(trained(loss=checkpointed), trained(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_pytorch_runs_elsewhere_ends_with_an_error_of_its_own() -> None:
     with pytest.raises(RuntimeError, match="TorchScript"):
         trained(loss=lambda made: loss_of(made) + torch.jit.script(scripted)(made[0].weight))  # type: ignore[index]
 

@@ -11,6 +11,7 @@ import pytest
 import samebits
 import torch
 from samebits import workers
+from samebits.exact import COMPOSED
 from samebits.marks import flat
 from samebits.tests.cases import CASES, LABELS, MASK, ROWS, SPREAD, Call, M, P, X, numbers, ones, results
 from torch import nn
@@ -40,7 +41,11 @@ def penalized(function: Call, inputs: tuple[torch.Tensor, ...]) -> list[torch.Te
 
 
 # Of which PyTorch has no gradients of gradients, or another than of the same function written out, or an infinite one.
-NONE = "bags that begin somewhere", "multi_margin_loss", "multi_margin_loss of one image", "hardsigmoid"
+NONE = (
+    *("bags that begin somewhere", "hardsigmoid", "multi_margin_loss", "multi_margin_loss of one image"),
+    *("multilabel_margin_loss", "multilabel_margin_loss of one image"),
+    *("ctc_loss", "ctc_loss in one row, of what can't be said", "ctc_loss of one text"),
+)
 OTHER = "length and direction", "lengths and signs"
 INFINITE = (
     *("std of one value", "norms of other orders", "powers of 0", "broken powers of 0"),
@@ -86,12 +91,18 @@ def test_third_derivatives_are_those_of_float64() -> None:
         torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-4 * other.abs().max().item())
 
 
+@pytest.mark.parametrize("name", [name for name in dir(f) if name.endswith("_loss")])
+def test_every_loss_of_pytorch_is_covered(name: str) -> None:
+    assert getattr(f, name) in COMPOSED
+
+
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "MultiheadAttention": lambda: nn.MultiheadAttention(6, 3),
     "MultiheadAttention, images first": lambda: nn.MultiheadAttention(6, 3, batch_first=True),
     "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, batch_first=True),
     "LSTM": lambda: nn.LSTM(6, 5),
     "LSTM of two layers, both ways, images first": lambda: nn.LSTM(6, 5, 2, True, True, bidirectional=True),
+    "LSTM with projections": lambda: nn.LSTM(6, 5, 2, bidirectional=True, proj_size=3),
     "GRU without biases": lambda: nn.GRU(6, 5, 2, bias=False),
     "RNN of ReLU": lambda: nn.RNN(6, 5, nonlinearity="relu", batch_first=True),
     "LSTMCell": lambda: nn.LSTMCell(6, 5),
