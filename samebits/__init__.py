@@ -9,8 +9,9 @@ sums, products, functions   the three kinds of computing of which all is made
 moments, softmax            what is rounded once as a whole: normalization, the loss of a classifier
 draws, initial              random numbers, and initial weights
 composed                    a folder of ordinary PyTorch code, which runs in the exact mode as anybody's does
-tables, exact, watch        which function of PyTorch is which, and how what is none of them is refused
 optimizers                  steps and learning rates
+tables, computed, mode      which function of PyTorch is which, what computes it, and how all else is refused
+exact, watch                the context, and a look at what PyTorch really executes
 workers, marks, native      several processes that train together
 """
 

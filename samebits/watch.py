@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 
 MOST = 20_000  # operations that are looked at in a step
 # They only call the user's code.
-PASSED = {str(Path(HERE) / f"{name}.py") for name in ("exact", "watch", "optimizers")}
+PASSED = {str(Path(HERE) / f"{name}.py") for name in ("computed", "mode", "exact", "watch", "optimizers")}
 
 
 class Watch(TorchDispatchMode):

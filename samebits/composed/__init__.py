@@ -1,7 +1,7 @@
 """What is composed of sums, products and functions of one number: ordinary PyTorch code, which runs in the exact mode.
 
 So each operation in it is exact or refused, like anybody's, and autograd finds the gradients: nothing here needs a
-bound or a proof. Signatures are PyTorch's, as its Python functions pass them on, less what exact.py drops.
+bound or a proof. Signatures are PyTorch's, as its Python functions pass them on, less what mode.py drops.
 
 reductions     one number of many: means, norms, products, ranks
 noise          dropout, and draws by other distributions

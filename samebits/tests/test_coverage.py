@@ -11,7 +11,7 @@ import pytest
 import samebits
 import torch
 from samebits import workers
-from samebits.exact import COMPOSED
+from samebits.computed import COMPOSED
 from samebits.marks import flat
 from samebits.tests.cases import CASES, LABELS, MASK, ROWS, SPREAD, Call, M, P, X, numbers, ones, results
 from torch import nn
