@@ -99,6 +99,8 @@ def _file(dataset: str, folder: Path, name: str) -> bytes:
     path, by_md5 = folder / name, not DATASETS[dataset].sha256  # which only archives have
     if by_md5 or not path.is_file():
         path = folder / f"{name}.gz"
+    if not path.is_file():
+        raise PipelineError(f"expected {path.name if by_md5 else f'{name} or {path.name}'} in {folder}, found none")
     try:
         content = path.read_bytes()
         if by_md5 and (path.name, hashlib.md5(content).hexdigest()) not in _torchvision(dataset, "resources"):
