@@ -77,6 +77,7 @@ PRIMITIVES: dict[str, Call] = {
 }
 COMPUTED = by_name(PRIMITIVES) | {function: sums.picked(function) for function in tables.PICKED}
 COMPUTED[functional.unfold] = sums.unfold
+COMPUTED |= dict.fromkeys((torch._C._nn.max_unpool2d, torch._C._nn.max_unpool3d), sums.max_unpool)
 for name in MAX_POOLS:
     others = named(name) - {getattr(functional, name)} if "adaptive" in name else set()  # they return places, too
     for other in (getattr(functional, f"{name}_with_indices"), *others):

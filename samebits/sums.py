@@ -257,6 +257,21 @@ def max_pool(function: Call, dims: int) -> Call:
     return compute
 
 
+def max_unpool(x: Tensor, places: Tensor, size: Any, *_: Any) -> Tensor:
+    """What max pooling has picked, where it was before, in pictures of `size`; 0 around it."""
+    check_float32("max_unpool", x)
+    flat, index = (part.flatten(-len(size)) for part in (x, places))
+
+    def put(x: Tensor, index: Tensor) -> Tensor:
+        return x.new_zeros(*x.shape[:-1], math.prod(size)).scatter_(-1, index, x)
+
+    found = linear(flat, put, lambda gradient, index: gradient.gather(-1, index), index)
+    there = found.detach().gather(-1, index)
+    if ((there != flat) & (there == there)).any():
+        raise refusal("max_unpool", "it puts several numbers in one place")
+    return found.view(*x.shape[: -len(size)], *size)
+
+
 def embedding(
     index: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: Any = None, norm_type: float = 2.0,
     scale_grad_by_freq: bool = False, sparse: bool = False,

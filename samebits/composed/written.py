@@ -7,8 +7,8 @@ from typing import Any
 from torch.nn import functional
 
 NAMES = (
-    "gumbel_softmax local_response_norm lp_pool1d lp_pool2d lp_pool3d softmin softsign tanhshrink "
-    "multilabel_soft_margin_loss triplet_margin_with_distance_loss"
+    "gumbel_softmax local_response_norm lp_pool1d lp_pool2d lp_pool3d max_unpool1d max_unpool2d max_unpool3d softmin "
+    "softsign tanhshrink multilabel_soft_margin_loss triplet_margin_with_distance_loss"
 )
 # By which such a function asks whether someone else computes it.
 QUESTIONS = "has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"

@@ -69,6 +69,13 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "max_pool1d": (lambda x: f.max_pool1d(x, 3, 2), (X[0],)),
     "max_pool2d and ReLU in place": (lambda x: f.max_pool2d(x, 2).relu_(), (X,)),
     "max_pool2d that overlaps": (lambda x: f.max_pool2d(x, 3, stride=1, padding=1), (X,)),
+    "max_unpool": (
+        lambda x: torch.cat([
+            f.max_unpool2d(*f.max_pool2d(x, 2, return_indices=True), 2, output_size=(7, 6)).tanh().flatten(),
+            f.max_unpool1d(*f.max_pool1d(x[0], 3, 1, 1, return_indices=True), 3, 1, 1).flatten(),
+            f.max_unpool3d(*f.max_pool3d(x[None], 2, return_indices=True), 2, output_size=(4, 7, 6)).flatten(),
+        ]), (X,)
+    ),
     "adaptive_max_pool2d": (lambda x: f.adaptive_max_pool2d(x, (3, 4)), (X,)),
     "adaptive_max_pool1d of torch": (lambda x: torch.adaptive_max_pool1d(x, 4)[0], (X[0],)),
     "adaptive_max_pool1d": (lambda x: f.adaptive_max_pool1d(x, 4), (X[0],)),
