@@ -121,6 +121,9 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a compiled function of aten": lambda: trained(loss=lambda made: torch.ops.aten.mm(made[0](X), X[:4]).sum()),
     "every product": lambda: trained(loss=lambda made: torch.kron(made(X), X).sum()),
     "a running sum of powers": lambda: trained(loss=lambda made: made(X).logcumsumexp(0).sum()),
+    "several numbers unpooled to one place": lambda: trained(
+        loss=lambda made: functional.max_unpool1d(made(X), LABELS[:3].expand(6, 3) // 2, 2).sum()
+    ),
     "noise of another distribution": lambda: trained(loss=lambda made: loss_of(made, X.clone().cauchy_())),
     "the gradient of a draw": lambda: trained(loss=lambda made: torch._standard_gamma(made(X).exp()).sum()),
     "float64": lambda: trained(loss=lambda made: made[0](X).double().mean()),
