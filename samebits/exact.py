@@ -8,7 +8,7 @@ compiled.
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from threading import local
+from threading import Lock, local
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,6 +47,28 @@ REPLACED: list[tuple[Any, str, Any]] = [
 ]
 
 
+class Replaced:
+    """A context of what is REPLACED, while any thread is within; they may leave in any order."""
+
+    def __init__(self) -> None:
+        self.lock, self.count, self.before = Lock(), 0, list[Any]()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.count == 0:
+                self.before = [getattr(owner, name) for owner, name, _ in REPLACED]
+                for owner, name, replacement in REPLACED:
+                    setattr(owner, name, replacement)
+            self.count += 1
+
+    def __exit__(self, *error: Any) -> None:
+        with self.lock:
+            self.count -= 1
+            if self.count == 0:
+                for (owner, name, _), original in zip(REPLACED, self.before, strict=True):
+                    setattr(owner, name, original)
+
+
 class exact:  # noqa: N801
     """Within it, networks, losses, gradients and steps of optimizers have the same bits on every machine.
 
@@ -55,6 +77,7 @@ class exact:  # noqa: N801
     """
 
     within = local()  # `active` if this thread has entered one
+    replaced = Replaced()
 
     def __init__(self) -> None:
         self.mode, self.watch, self.entered = Exact(), Watch(), list[ExitStack]()
@@ -73,11 +96,8 @@ class exact:  # noqa: N801
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
             if "torch._dynamo" in sys.modules:  # something may be compiled, which is to run as it was written
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
-            for owner, name, replacement in REPLACED:
-                stack.callback(setattr, owner, name, getattr(owner, name))
-                setattr(owner, name, replacement)
             self.mode.others = workers.size() > 1
-            for context in (optimizers.shielded_steps(), self.watch, self.mode):
+            for context in (exact.replaced, optimizers.shielded_steps(), self.watch, self.mode):
                 stack.enter_context(context)
             stack.callback(setattr, exact.within, "active", False)
             stack.callback(setattr, optimizers.now, "steps", False)

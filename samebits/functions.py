@@ -258,7 +258,8 @@ def power_of_two(x: Tensor, exponent: Tensor) -> Tensor:
     """Each number to its own power."""
     check_float32("pow", x, exponent)
     shape, shared = torch.broadcast_shapes(x.shape, exponent.shape), any(map(workers.is_of_images, (x, exponent)))
-    return Power.apply(*(broadcast(value, shape, shared).expand(shape) for value in (x, exponent)))
+    each = [broadcast(value, shape, shared) for value in (x, exponent)]
+    return Power.apply(*(value if value.shape == shape else value.expand(shape) for value in each))
 
 
 class Power(torch.autograd.Function):

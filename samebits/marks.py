@@ -35,7 +35,7 @@ def note(func: Call, args: Any, kwargs: Any, result: Any) -> None:
     if func is torch.autograd.grad:  # of outputs by inputs: a gradient is of images if what it is for is
         for x, gradient in zip(args[1], result, strict=True):
             if hasattr(x, "of_images"):
-                workers.of_images(gradient, x.of_images)
+                workers.of_images(gradient, x.of_images + bool(kwargs.get("is_grads_batched")))
         return
     first, own = marked[0], marked[0].shape[marked[0].of_images]
     result = result if result is not None else args[0]

@@ -62,7 +62,7 @@ class Exact(TorchFunctionMode):
         if kwargs.get("dtype") == torch.float32 and args and isinstance(args[0], Tensor):
             args = (args[0].float(), *args[1:])
         for name in ("size_average", "reduce", "dtype"):
-            if kwargs.pop(name, None) not in (None, torch.float32):
+            if not isinstance(kwargs.get(name), str) and kwargs.pop(name, None) not in (None, torch.float32):
                 raise refusal(name_of(func), f"{name} is not covered")
         check_l1_loss(func)
         options = {name: value for name, value in kwargs.items() if name not in ("inplace", "_stacklevel")}

@@ -31,15 +31,14 @@ class Standardized(torch.autograd.Function):
         ctx.n, ctx.dims, ctx.total, ctx.has_bias = workers.rows(own) if total else own, dims, total, bias is not None
         low, high = bounds(x, dims, total)
         middle = (low + high).add_(0.0).div_(2)  # of zeros +0
-        inputs = x, bias
+        given, ctx.eps = x, eps
         x = x - middle
         on_grid = below(x, factor_bits(ctx.n), torch.maximum(high - middle, middle - low).abs_())
         mean, squares = (sums / divisor(ctx.n, sums) for sums in sums_of(on_grid, on_grid, dims, total))
         variance = squares.sub_(mean * mean).clamp_(min=0).float()
         deviation = apply("sqrt", variance + eps)
         y = x.sub_(mean.float()).div_(deviation)
-        ctx.eps = eps
-        ctx.save_for_backward(on_grid, mean, deviation, y, weight, *inputs)
+        ctx.save_for_backward(on_grid, mean, deviation, y, weight, given)
         found = y.clone() if weight is None else y * weight  # which may be changed in place
         if bias is not None:
             found += bias
@@ -48,11 +47,9 @@ class Standardized(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> Any:  # type: ignore[override]
         """From two sums, which are the gradients of bias and weight."""
-        on_grid, mean, deviation, y, weight, x, bias = ctx.saved_tensors
+        on_grid, mean, deviation, y, weight, x = ctx.saved_tensors
         if torch.is_grad_enabled():  # which is to have a gradient
-            own = [value for value, wanted in zip((x, weight, bias), ctx.needs_input_grad, strict=False) if wanted]
-            found = iter(torch.autograd.grad(in_steps(x, weight, bias, ctx), own, gradient, create_graph=True))
-            return *[next(found) if wanted else None for wanted in ctx.needs_input_grad[:3]], None, None, None
+            return *in_steps(gradient, x, weight, ctx), None, None, None
         low, high = bounds(gradient, ctx.dims, ctx.total)
         other = below(gradient, factor_bits(ctx.n), torch.maximum(high.abs_(), low.abs_()))
         for_bias, products = sums_of(other, on_grid, ctx.dims, ctx.total)
@@ -64,8 +61,9 @@ class Standardized(torch.autograd.Function):
         return for_x, None if weight is None else for_weight, for_bias if ctx.has_bias else None, None, None, None
 
 
-def in_steps(x: Tensor, weight: Tensor | None, bias: Tensor | None, how: Any) -> Tensor:
-    """As Standardized, whose backward pass has saved `how`, of steps that each have gradients of gradients."""
+def in_steps(gradient: Tensor, given: Tensor, by: Tensor | None, how: Any) -> tuple[Any, Any, Any]:
+    """The gradients of Standardized, which has saved `how`, by steps that have gradients of their own."""
+    x, weight = given.view_as(given), None if by is None else by.view_as(by)  # which have no hooks
 
     def mean(x: Tensor) -> Tensor:
         return stretched(summed(x, how.dims, how.total) / divisor(how.n, x), x.shape, how.total)
@@ -73,7 +71,11 @@ def in_steps(x: Tensor, weight: Tensor | None, bias: Tensor | None, how: Any) ->
     centered = x - mean(x)
     y = centered / apply("sqrt", mean(centered * centered) + how.eps)
     y = y if weight is None else y * stretched(weight, x.shape, how.total)
-    return y if bias is None else y + stretched(bias, x.shape, how.total)
+    wanted = how.needs_input_grad
+    own = [value for value, is_wanted in zip((x, weight), wanted, strict=False) if is_wanted and value is not None]
+    found = iter(torch.autograd.grad(y, own, gradient, create_graph=True) if own else ())
+    for_x, for_weight = (next(found) if is_wanted else None for is_wanted in wanted[:2])
+    return for_x, for_weight, summed(gradient, how.dims, how.total) if how.has_bias else None
 
 
 def bounds(x: Tensor, dims: tuple[int, ...], total: bool) -> tuple[Tensor, Tensor]:

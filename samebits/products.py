@@ -39,16 +39,18 @@ class Product(torch.autograd.Function):
         images = workers.rows(len(a)) if shared else len(a)
         ctx.bits = factor_bits(max(operation.longest, operation.positions * images))
         ctx.operation, ctx.shared = operation, shared
-        first, second = factors(a, b, operation, ctx.bits, shared)
-        ctx.save_for_backward(a, b, first, second)
-        return rounded(operation.sums(first, second), bias)
+        on_grids = on_grid(a, ctx.bits, shared=shared), on_grid(b, ctx.bits, shared=shared and operation.is_stack)
+        for_a, for_b, *_ = ctx.needs_input_grad
+        ctx.save_for_backward(*on_grids, a if for_b else None, b if for_a else None)  # in place, others may be changed
+        return rounded(operation.sums(*on_grids), bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
         """For a by image, for b and bias over the images of all workers."""
-        a, b, first, second = ctx.saved_tensors
+        first, second, a, b = ctx.saved_tensors
         how = ctx.operation, ctx.shared, ctx.bits, ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # which is to have a gradient
+            a, b = first.float() if a is None else a, second.float() if b is None else b
             return *Gradients.apply(gradient, a, b, *how), None, None
         return *gradients(gradient, first, second, *how), None, None
 
@@ -61,7 +63,8 @@ class Gradients(torch.autograd.Function):
         """Of those that are wanted; the others are None."""
         ctx.how, (operation, shared, bits, _) = how, how
         ctx.save_for_backward(gradient, a, b)
-        return gradients(gradient, *factors(a, b, operation, bits, shared), *how)
+        a, b = on_grid(a, bits, shared=shared), on_grid(b, bits, shared=shared and operation.is_stack)
+        return gradients(gradient, a, b, *how)
 
     @staticmethod
     def backward(ctx: Any, to_a: Any, to_b: Any, to_bias: Any) -> Any:  # type: ignore[override]
@@ -78,11 +81,6 @@ class Gradients(torch.autograd.Function):
             row = to_bias.view(-1, *[1] * (gradient.dim() - 2))
             for_gradient.append(stretched(row, gradient.shape, shared))
         return reduce(torch.add, for_gradient), for_a, for_b, None, None, None, None
-
-
-def factors(a: Tensor, b: Tensor, operation: Operation, bits: int, shared: bool) -> tuple[Tensor, Tensor]:
-    """On their grids."""
-    return on_grid(a, bits, shared=shared), on_grid(b, bits, shared=shared and operation.is_stack)
 
 
 def gradients(

@@ -69,15 +69,17 @@ class CrossEntropy(torch.autograd.Function):
         if shared:
             (loss,) = workers.total(loss)
         differences = softmax.nearest().scatter_(1, labels.unsqueeze(1), -1, reduce="add")
-        ctx.n, ctx.shared = n, shared
-        ctx.save_for_backward(differences.div_(divisor(n, differences)), logits, labels)
+        ctx.n, ctx.shared, ctx.logits, ctx.version = n, shared, logits, logits._version
+        ctx.save_for_backward(differences.div_(divisor(n, differences)), labels)
         return loss.div_(divisor(n, loss)).float()
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
         """The gradient of the logits; none of the labels."""
-        for_logits, logits, labels = ctx.saved_tensors
+        (for_logits, labels), logits = ctx.saved_tensors, ctx.logits
         if torch.is_grad_enabled():  # which is to have a gradient
+            if logits._version != ctx.version:
+                raise RuntimeError("the logits of a loss have been modified by an inplace operation after it")
             exponentials = apply("exp", logits - logits.detach().amax(1, keepdim=True))
             probabilities = exponentials / stretched(summed(exponentials, (1,), False), logits.shape, False)
             differences = probabilities - functional.one_hot(labels, logits.shape[1])

@@ -214,10 +214,13 @@ def scattered(function: Call, pick: Call, add: Call) -> Call:
     return compute
 
 
-def largest_at(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """The largest of what `x` has in a place and all that `source` has for it by `index`; without a gradient."""
+def reduced_at(x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, include_self: bool) -> Tensor:
+    """The largest or smallest of what is put in each place of `x`; of whole numbers also sum, mean and product."""
+    if rounds(x) and reduce not in ("amax", "amin"):
+        raise refusal("scatter_reduce", f"{reduce} of floats is not covered")
     with torch._C.DisableTorchFunction():
-        return x.detach().scatter_reduce(dim, index, source.detach(), "amax").add_(0.0)  # of zeros +0
+        found = x.detach().scatter_reduce(dim, index, source.detach(), reduce, include_self=include_self)
+        return found + 0.0 if rounds(x) else found  # of zeros +0
 
 
 def unfold(x: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:

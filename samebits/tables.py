@@ -48,7 +48,7 @@ MOVE = (
 COMPARE = (
     "eq ne lt le gt ge equal isfinite isnan isinf logical_and logical_or logical_not logical_xor __eq__ "
     "__ne__ __lt__ __le__ __gt__ __ge__ __and__ __or__ __xor__ __invert__ nonzero one_hot bitwise_and bitwise_or "
-    "greater greater_equal less less_equal not_equal "
+    "__iand__ __ior__ __ixor__ greater greater_equal less less_equal not_equal "
     "bitwise_not isin bucketize searchsorted signbit allclose isclose is_nonzero result_type can_cast promote_types"
 )
 # One IEEE 754 operation for each element, in the backward pass, too.

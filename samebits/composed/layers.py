@@ -8,7 +8,7 @@ import torch
 from samebits.composed.noise import dropout
 from samebits.composed.reductions import count, norm
 from samebits.moments import standardized
-from samebits.sums import dims_of, largest_at
+from samebits.sums import dims_of, reduced_at
 from torch import Tensor
 from torch.nn import functional
 
@@ -46,19 +46,15 @@ def index_copy_(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
 def scatter_reduce(
     x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
-    """Of equal ones that are the largest or smallest, each gets its part of the gradient; but what is not included.
-
-    To which PyTorch gives none, either, yet less to the others.
-    """
-    if reduce not in ("sum", "mean", "amax", "amin"):
-        raise NotImplementedError(f"scatter_reduce by {reduce}")
+    """Equal ones that are the largest or smallest share the gradient; what is not included has no part in that."""
+    if not x.is_floating_point() or reduce not in ("sum", "mean", "amax", "amin"):
+        return reduced_at(x, dim, index, src, reduce, include_self)
     src = src[tuple(map(slice, index.shape))]
     is_kept = torch.zeros_like(x).scatter(dim, index, 1.0) == 0 if not include_self else torch.ones_like(x) > 0
     if reduce in ("sum", "mean"):
         total = torch.where(is_kept, x, 0).scatter_add(dim, index, src)
         return total if reduce == "sum" else total / is_kept.float().scatter_add(dim, index, torch.ones_like(src))
-    sign = 1 if reduce == "amax" else -1
-    most = largest_at(torch.where(is_kept, x * sign, -math.inf), dim, index, src * sign) * sign
+    most = reduced_at(x, dim, index, src, reduce, include_self)
     is_most, is_own = src == most.gather(dim, index), is_kept & (x == most)
     count = is_own.float().scatter_add(dim, index, is_most.float())
     moved = gradient_of(src, is_most) / count.gather(dim, index)

@@ -137,14 +137,18 @@ def ctc_loss(
     steps, counts = (torch.as_tensor(lengths, device=logs.device) for lengths in (input_lengths, target_lengths))
     if labels.dim() == 1:
         labels = nn.utils.rnn.pad_sequence(labels.split(counts.tolist()), batch_first=True)
+    if (steps > len(logs)).any() or (counts > labels.shape[1]).any():
+        raise RuntimeError(f"expected lengths up to {len(logs)} and {labels.shape[1]}, found {steps} and {counts}")
+    labels = labels.where(torch.arange(labels.shape[1], device=logs.device) < counts.unsqueeze(1), blank)
     # Before, between and behind the labels there may be blanks.
     states = torch.full((len(labels), 2 * labels.shape[1] + 1), blank, device=logs.device)
     states[:, 1::2] = labels
-    is_new = functional.pad(states[:, 2:] != states[:, :-2], (2, 0), value=True) & (states != blank)
+    is_new = functional.pad(states[:, 2:] != states[:, :-2], (2, 0), value=True)[:, : states.shape[1]]
+    is_new &= states != blank
     said = logs.gather(2, states.long().expand(len(logs), -1, -1))
     place = torch.arange(states.shape[1], device=logs.device)
-    paths = torch.where(place < 2, said[0], -math.inf)
-    for step in range(1, len(logs)):
+    paths = torch.where(place == 0, torch.zeros_like(said[0]), -math.inf)
+    for step in range(len(logs)):
         from_last, from_before = (functional.pad(paths, (n, 0), value=-math.inf)[:, :-n] for n in (1, 2))
         ways = torch.stack([paths, from_last, torch.where(is_new, from_before, -math.inf)])
         paths = torch.where(steps.unsqueeze(1) > step, ways.logsumexp(0) + said[step], paths)

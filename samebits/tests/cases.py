@@ -256,9 +256,10 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "powers of two tensors": (
         lambda x, y, v: (x**y - torch.pow(x, v) + (-x) ** torch.tensor([2, 3, 0, 1]).to(x)), (P, M, V)
     ),
+    "a power of two numbers": (lambda x, y: x.mean() ** y.mean(), (P, M)),
     "scatter_reduce": (
         lambda x, y: torch.stack([
-            (x + 0.25 * (not own)).scatter_reduce(0, ROWS[:, [0, 1, 2, 1]], y[:2], way, include_self=own)
+            (x + 0.25 * (not own)).scatter_reduce(0, ROWS[:, [0, 1, 2, 1]], y[:2], reduce=way, include_self=own)
             for way in ("sum", "mean", "amax", "amin") for own in (True, False)
         ]), (M.round(), (P * 2).round())
     ),
@@ -324,6 +325,13 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "ctc_loss in one row, of what can't be said": (
         lambda x: f.ctc_loss(x.log_softmax(2), SAID.view(-1)[:8], torch.tensor([9, 2, 8]), torch.tensor([4, 3, 1]),
                              blank=5, reduction="sum", zero_infinity=True), (numbers(9, 3, 6) * 2,)
+    ),
+    "ctc_loss of nothing": (
+        lambda x: f.ctc_loss(x.log_softmax(2), SAID.where(SAID > 0, -1), (0, 7, 0), (0, 2, 1), zero_infinity=True),
+        (numbers(9, 3, 6),)
+    ),
+    "ctc_loss where nothing is to be said": (
+        lambda x: f.ctc_loss(x.log_softmax(2), SAID[:, :0], (9, 7, 1), (0, 0, 0), reduction="none"), (numbers(9, 3, 6),)
     ),
     "ctc_loss of one text": (
         lambda x: f.ctc_loss(x.log_softmax(1), SAID[0, :3], torch.tensor(8), torch.tensor(3), reduction="none"),

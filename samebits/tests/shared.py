@@ -188,6 +188,9 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         x.argmax(1) * 0 + 3,
         x.argmax(1) * 0 + 1,
     ),
+    "several gradients at once": lambda x: torch.autograd.grad(
+        (y := x.requires_grad_() ** 2), x, torch.ones(4, *y.shape), is_grads_batched=True
+    )[0].mean(1),
     "drawn for its own": lambda x: x + torch.rand(x.shape),
     "noise for its own": lambda x: x + torch.randn(x.shape),
 }

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import math
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -282,6 +283,24 @@ def test_a_checkpoint_is_kept_and_changes_nothing(use_reentrant: bool) -> None:
 
     for one, other in zip(trained(loss=checkpointed), trained(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_threads_may_leave_in_any_order() -> None:
+    before, entered, left = torch.compile, threading.Event(), threading.Event()
+
+    def other() -> None:
+        with samebits.exact():
+            entered.set()
+            left.wait()
+
+    thread = threading.Thread(target=other)
+    with samebits.exact():
+        thread.start()
+        entered.wait()
+    assert torch.compile is not before
+    left.set()
+    thread.join()
+    assert torch.compile is before
 
 
 @pytest.mark.filterwarnings("ignore")
