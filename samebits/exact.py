@@ -6,8 +6,8 @@ compiled.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Lock, local
 from types import SimpleNamespace
 from typing import Any
@@ -47,26 +47,37 @@ REPLACED: list[tuple[Any, str, Any]] = [
 ]
 
 
-class Replaced:
-    """A context of what is REPLACED, while any thread is within; they may leave in any order."""
+@contextmanager
+def replaced() -> Iterator[None]:
+    """Within it, what is REPLACED is, and optimizers step in another way."""
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in REPLACED]
+    try:
+        for owner, name, replacement in REPLACED:
+            setattr(owner, name, replacement)
+        with optimizers.shielded_steps():
+            yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
 
-    def __init__(self) -> None:
-        self.lock, self.count, self.before = Lock(), 0, list[Any]()
+
+class OfAllThreads:
+    """A context of the whole process: the first thread that enters makes it, the last that leaves ends it."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
+        self.make, self.lock, self.count, self.stack = make, Lock(), 0, ExitStack()
 
     def __enter__(self) -> None:
         with self.lock:
             if self.count == 0:
-                self.before = [getattr(owner, name) for owner, name, _ in REPLACED]
-                for owner, name, replacement in REPLACED:
-                    setattr(owner, name, replacement)
+                self.stack.enter_context(self.make())
             self.count += 1
 
     def __exit__(self, *error: Any) -> None:
         with self.lock:
             self.count -= 1
             if self.count == 0:
-                for (owner, name, _), original in zip(REPLACED, self.before, strict=True):
-                    setattr(owner, name, original)
+                self.stack.close()
 
 
 class exact:  # noqa: N801
@@ -77,7 +88,7 @@ class exact:  # noqa: N801
     """
 
     within = local()  # `active` if this thread has entered one
-    replaced = Replaced()
+    process = OfAllThreads(replaced)
 
     def __init__(self) -> None:
         self.mode, self.watch, self.entered = Exact(), Watch(), list[ExitStack]()
@@ -97,7 +108,7 @@ class exact:  # noqa: N801
             if "torch._dynamo" in sys.modules:  # something may be compiled, which is to run as it was written
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             self.mode.others = workers.size() > 1
-            for context in (exact.replaced, optimizers.shielded_steps(), self.watch, self.mode):
+            for context in (exact.process, self.watch, self.mode):
                 stack.enter_context(context)
             stack.callback(setattr, exact.within, "active", False)
             stack.callback(setattr, optimizers.now, "steps", False)
