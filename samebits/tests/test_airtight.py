@@ -293,7 +293,7 @@ def test_threads_may_leave_in_any_order() -> None:
             entered.set()
             left.wait()
 
-    thread = threading.Thread(target=other)
+    thread = threading.Thread(target=other, daemon=True)
     with samebits.exact():
         thread.start()
         entered.wait()
