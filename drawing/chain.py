@@ -91,7 +91,7 @@ def convolution(
         before = [step * (size - 1) * (padding == "same") // 2 for step, size in zip(steps, kernel, strict=True)]
     else:
         before = pair(padding)
-    terms = max(weight.shape[:2]) * kernel.numel()  # as samebits.products has it
+    terms = weight[0].numel()
     places = windows(x, y, kernel, stride, before, steps)
     return {"kind": "convolution", "terms": terms, "groups": groups, **places, **weights(weight, bias)}
 

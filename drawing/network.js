@@ -21,12 +21,16 @@ const factorBits = (terms) => termBits(terms) >> 1;
 
 /** grid.on_grid: float32 values rounded to so few bits that sums of them, or of their products, are exact. */
 function onGrid(/** @type {Float32Array} */ values, /** @type {number} */ bits) {
-  const largest = values.reduce((found, value) => Math.max(found, Math.abs(value)), 0);
-  if (!Number.isFinite(largest)) return values.map(() => NaN);
-  let power = 2 ** -126;
-  while (power <= largest) power *= 2;
-  const magic = (1.5 * 2 ** 52 * power) / 2 ** bits;
-  return values.map((value) => value + magic - magic);
+  const large = values.reduce((found, value) => Math.max(found, Math.abs(value)), 0) * 2 ** (54 - bits);
+  return values.map((value) => value + large - large);
+}
+
+/** The same of each row, so many numbers, by itself. */
+function onGrids(/** @type {Float32Array} */ values, /** @type {number} */ row, /** @type {number} */ bits) {
+  const result = new Float32Array(values.length);
+  for (let start = 0; start < values.length; start += row)
+    result.set(onGrid(values.subarray(start, start + row), bits), start);
+  return result;
 }
 
 /** The exact sum of products of a row of weights with what a unit sees, rounded. */
@@ -36,7 +40,7 @@ function product(/** @type {Float32Array} */ grid, /** @type {number} */ row, /*
   return Math.fround(sum);
 }
 
-/** products.linear: of each unit the sum, plus the bias, rounded again. */
+/** products.plus: of each unit the sum, plus the bias, rounded again. */
 function linear(/** @type {Layer} */ { terms, grid, bias }, /** @type {Float32Array} */ values) {
   const result = new Float32Array((values.length / terms) * bias.length);
   for (let start = 0; start < values.length; start += terms) {
@@ -72,13 +76,15 @@ function pool(/** @type {Layer} */ { plane, windows }, /** @type {Float32Array} 
 
 const maxPool = (layer, values) => pool(layer, values, (places) => Math.max(...Array.from(places, (i) => values[i])));
 
-/** composed.avg_pool: the exact sum, rounded, over a number, rounded again. */
-const averagePool = (/** @type {Layer} */ layer, /** @type {Float32Array} */ values) =>
-  pool(layer, values, (places) => {
-    const bits = termBits(layer.terms || places.length);
-    const sum = onGrid(Float32Array.from(places, (i) => values[i]), bits).reduce((a, b) => a + b, 0);
+/** pictures.pooled, or adaptive if it has no terms: the exact sum, rounded, over a number, rounded again. */
+function averagePool(/** @type {Layer} */ layer, /** @type {Float32Array} */ values) {
+  const grid = layer.terms ? onGrids(values, layer.plane, factorBits(layer.terms)) : values;
+  return pool(layer, values, (places) => {
+    const seen = Float32Array.from(places, (i) => grid[i]);
+    const sum = (layer.terms ? seen : onGrid(seen, termBits(places.length))).reduce((a, b) => a + b, 0);
     return Math.fround(sum) / (layer.divisor || places.length);
   });
+}
 
 /** The float32 nearest to what `value` nearly is, by Ziv's test; `exact` gives more digits where they are needed. */
 function nearest(/** @type {number} */ value, /** @type {() => number} */ exact) {
@@ -86,7 +92,7 @@ function nearest(/** @type {number} */ value, /** @type {() => number} */ exact)
   return low === high ? low : Math.fround(exact());
 }
 
-/** losses.probabilities: the float32 nearest to exp(z) / the sum of all exp(z). */
+/** functions.probabilities: the float32 nearest to exp(z) / the sum of all exp(z). */
 function softmax(/** @type {number[]} */ logits) {
   const largest = Math.max(...logits);
   const exponentials = logits.map((z) => Math.exp(z - largest));
@@ -139,7 +145,7 @@ function prepared({ weight, bias, terms, size, rows, columns, ...layer }) {
     ...layer,
     terms,
     weight: own,
-    grid: own && onGrid(own, factorBits(terms)),
+    grid: own && onGrids(own, own.length / floats(bias).length, factorBits(terms)),
     bias: bias && floats(bias),
     plane: size && size[0] * size[1],
     windows: rows?.flatMap((row) => columns.map((column) => places(row, column))),

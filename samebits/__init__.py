@@ -4,15 +4,14 @@ A computer rounds every sum, so a + (b + c) differs from (a + b) + c in its last
 fastest on the machine they find, and training doubles such a difference over and over. Here the order does not matter,
 as no sum rounds. README.md says how to use it. How it is done, in an order in which each part stands on those before:
 
-grid                        numbers with so few bits that their sums never round
-sums, products, functions   the three kinds of computing of which all is made
-moments, softmax            what is rounded once as a whole: normalization, the loss of a classifier
-draws, initial              random numbers, and initial weights
-composed                    a folder of ordinary PyTorch code, which runs in the exact mode as anybody's does
-optimizers                  steps and learning rates
-tables, computed, mode      which function of PyTorch is which, what computes it, and how all else is refused
-exact, watch                the context, and a look at what PyTorch really executes
-workers, marks, native      several processes that train together
+grid                                numbers with so few bits that their sums never round
+sums, products, functions           the three kinds of computing of which all is made
+activations, normalization, losses  what PyTorch computes in one operation, made of these
+formulas, draws                     ordinary PyTorch code in place of its other operations; random numbers
+operations                          which of PyTorch's operations is which, and how all else is refused
+optimizers, exact                   learning rates, and the context
+workers, shared                     several processes that train together, and tensors of which each has a part
+initial                             initial weights
 """
 
 # ruff: noqa: F401
@@ -20,6 +19,5 @@ from samebits.draws import normal, uniform
 from samebits.errors import NotExactError, WorkersError
 from samebits.exact import exact
 from samebits.initial import initialize
-from samebits.native import native
-from samebits.softmax import probabilities
-from samebits.workers import draw, share
+from samebits.losses import probabilities
+from samebits.shared import share

@@ -1,4 +1,4 @@
-"""Random numbers: the same bits everywhere for a seed, and for an image however images are shared out.
+"""Random numbers: the same bits everywhere for a seed.
 
 PyTorch's own draws round as the machine does: uniform_(-a, a) multiplies and adds in one expression, normal_ takes
 logarithms and cosines of vectors. Here a generator draws whole multiples of 2**-24, and each operation is rounded once.
@@ -10,14 +10,12 @@ from decimal import Decimal
 from typing import Any
 
 import torch
-from samebits import workers
-from samebits.errors import refusal
-from samebits.functions import apply, nearest
-from samebits.native import OF_ALL
-from torch import Tensor, nn
+from samebits.functions import nearest
+from torch import Tensor
 
-Shape = torch.Size | tuple[int, ...]
+Shape = torch.Size | tuple[int, ...] | list[int]
 AT_ONCE = 2**20  # numbers that are drawn, as more take much memory
+TINY = torch.finfo().tiny  # the smallest normal number
 
 
 def uniform(shape: Shape, bound: float, generator: torch.Generator) -> Tensor:
@@ -25,16 +23,16 @@ def uniform(shape: Shape, bound: float, generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator).mul_(2 * bound).sub_(bound)
 
 
-def normal(shape: Shape, deviation: float, generator: torch.Generator) -> Tensor:
+def normal(shape: Shape, deviation: float, generator: torch.Generator | None) -> Tensor:
     """float32 numbers of a normal distribution around 0, by the polar method of Marsaglia and Bray (1964).
 
     Of a point u, v in the unit circle, at the squared distance s, u * sqrt(-2 * ln(s) / s) is normally distributed.
     """
-    with torch._C.DisableTorchFunction():  # float64, which the exact mode leaves to those who know its errors
+    with torch._C._DisableTorchDispatch():  # float64, which the exact mode leaves to those who know its errors
         return _normal(math.prod(shape), generator).mul_(deviation).view(shape)
 
 
-def _normal(count: int, generator: torch.Generator) -> Tensor:
+def _normal(count: int, generator: torch.Generator | None) -> Tensor:
     parts = [torch.empty(0)]
     while (missing := count - sum(map(len, parts))) > 0:
         points = 2 * min(missing, AT_ONCE) + 8
@@ -51,21 +49,7 @@ def polar(u: float, s: float) -> Decimal:
     return Decimal(u) * (-2 * Decimal(s).ln() / Decimal(s)).sqrt()
 
 
-# In place of PyTorch's own, for what is drawn in the exact mode
-
-
-def filled(x: Tensor, draw: Callable[[Shape], Tensor]) -> Tensor:
-    """`x` with numbers that are drawn on the CPU; for this worker's images they are drawn for all."""
-    if not x.is_floating_point():
-        raise refusal("a draw", "only floats are drawn so")
-    if workers.is_of_images(x):
-        drawn = workers.draw(x, lambda n: draw((n, *x.shape[1:])))
-    elif workers.are_sizes_of_images(x.shape):
-        raise refusal("a draw", OF_ALL)
-    else:
-        drawn = draw(x.shape)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not x.is_leaf):  # what it was made of gets no gradient
-        return x.copy_(drawn)
+# In place of PyTorch's own, of which the generator is on the CPU
 
 
 def check(is_possible: bool, expected: str) -> None:
@@ -74,84 +58,105 @@ def check(is_possible: bool, expected: str) -> None:
         raise RuntimeError(expected)
 
 
-def uniform_(
-    x: Tensor, a: float = 0.0, b: float = 1.0, generator: torch.Generator | None = None, **method: float
-) -> Tensor:
-    """Fill `x` with numbers evenly between a and b, which the method of that name calls `from` and `to`."""
-    a, b = method.get("from", a), method.get("to", b)
-    check(a <= b, f"uniform_ expects from <= to, found {a} and {b}")
-    return filled(x, lambda shape: torch.rand(shape, generator=generator) * (b - a) + a)
+def into(x: Tensor, drawn: Tensor) -> Tensor:
+    """Put what is drawn into `x`."""
+    check(x.is_floating_point(), f"expected floats to draw, found {x.dtype}")
+    return x.copy_(drawn)
 
 
-def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+def uniform_(x: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Fill `x` with numbers evenly between the two."""
+    check(low <= high, f"uniform_ expects from <= to, found {low} and {high}")
+    return into(x, torch.rand(x.shape, generator=generator) * (high - low) + low)
+
+
+def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
     """Fill `x` with normally distributed numbers."""
     check(std >= 0, f"normal_ expects std >= 0, found {std}")
-    return filled(x, lambda shape: normal(shape, std, generator or torch.default_generator) + mean)
+    return into(x, normal(x.shape, std, generator) + mean)
 
 
-def exponential_(x: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
-    """Fill `x` with exponentially distributed numbers above 0, whose mean is 1 / lambd."""
-    check(lambd > 0, f"exponential_ expects lambd > 0, found {lambd}")
-    return filled(x, lambda shape: -apply("log", torch.rand(shape, generator=generator).clamp_(min=2.0**-25)) / lambd)
-
-
-def kaiming_uniform_(
-    tensor: Tensor, a: float = 0.0, mode: Any = "fan_in", nonlinearity: Any = "leaky_relu",
-    generator: torch.Generator | None = None,
-) -> Tensor:  # fmt: skip
-    """Fill it evenly, as He et al. (2015)."""
-    if not tensor.numel():
-        return tensor
-    deviation = nn.init.calculate_gain(nonlinearity, a) / math.sqrt(nn.init._calculate_correct_fan(tensor, mode))
-    return uniform_(tensor, -math.sqrt(3) * deviation, math.sqrt(3) * deviation, generator)
-
-
-def randn(*size: Any, generator: torch.Generator | None = None, **options: Any) -> Tensor:
-    """Normally distributed numbers around 0, with deviation 1."""
-    return normal_(torch.empty(*size, **options), generator=generator)
-
-
-def like(fill: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    """randn_like and its like."""
-
-    def compute(x: Tensor, **options: Any) -> Tensor:
-        made = torch.empty_like(x.detach(), **options)
-        return fill(workers.of_images(made) if workers.is_of_images(x) else made)
-
-    return compute
-
-
-def normal_of(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, **options: Any) -> Tensor:
-    """Normally distributed numbers, each with a mean and a deviation of its own, which are tensors or numbers."""
-    numbers = [torch.as_tensor(value, dtype=torch.float32).detach() for value in (mean, std)]
-    check(bool((numbers[1] >= 0).all()), "normal expects all deviations to be 0 or more")
-    shape = torch.broadcast_shapes(*(value.shape for value in numbers)) if size is None else size
-    return randn(shape, generator=generator, **options) * numbers[1] + numbers[0]
+def exponential_(x: Tensor, rate: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Fill `x` with exponentially distributed numbers above 0, whose mean is 1 / rate."""
+    check(rate > 0, f"exponential_ expects lambd > 0, found {rate}")
+    return into(x, -torch.rand(x.shape, generator=generator).clamp_(min=2.0**-25).log() / rate)
 
 
 def bernoulli_(x: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
-    """1 with probability p, else 0; for this worker's images they are drawn for all."""
-    check(bool(((torch.as_tensor(p) >= 0) & (torch.as_tensor(p) <= 1)).all()), "bernoulli_ expects p from 0 to 1")
-    if not workers.are_sizes_of_images(x.shape):
-        return x.copy_(torch.rand(x.shape, generator=generator) < p)
-    drawn = workers.draw(x, lambda n: torch.rand(n, *x.shape[1:], generator=generator))
-    return workers.of_images(x.copy_(drawn < p))
+    """Fill `x` with 1, each with probability p, and else with 0."""
+    is_possible = (torch.as_tensor(p) >= 0) & (torch.as_tensor(p) <= 1)
+    check(bool(is_possible.all()), "bernoulli_ expects p to be from 0 to 1")
+    return x.copy_(torch.rand(x.shape, generator=generator) < p)
 
 
-def bernoulli(x: Tensor, p: Any = None, *, generator: Any = None) -> Tensor:
-    """1 with the probability that a number is, or p, else 0; without a gradient."""
-    return bernoulli_(torch.empty_like(x.detach()), x.detach() if p is None else p, generator=generator)
+def normals(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, **options: Any) -> Tensor:
+    """Normally distributed numbers, each with a mean and a deviation of its own, which are tensors or numbers."""
+    check(bool((torch.as_tensor(std) >= 0).all()), "normal expects all elements of std >= 0")
+    shape = torch.broadcast_shapes(*(torch.as_tensor(x).shape for x in (mean, std))) if size is None else size
+    return normal(shape, 1.0, generator).to(**options) * std + mean
 
 
-COMPUTED: dict[str, Callable[..., Any]] = {
-    "randn": randn,
-    "randn_like": like(normal_),
-    "rand_like": like(uniform_),
-    "normal": normal_of,
+@torch.no_grad()
+def multinomial(p: Tensor, count: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
+    """Indices along the last dimension, with probabilities in proportion to float `p`, of one or two dimensions."""
+    most = p.amax(-1, keepdim=True)
+    check(bool(((p >= 0) & (p < math.inf) & (most > 0)).all()), "multinomial expects finite p >= 0, some of them > 0")
+    if not replacement:  # the first that happen, if each happens in exponential time
+        return (p / torch.empty_like(p).exponential_(generator=generator)).topk(count).indices
+    edges = (p / most).cumsum(-1)  # which neither overflows nor has subnormal sums
+    drawn = torch.rand(*p.shape[:-1], count, generator=generator).to(p.device)
+    return torch.searchsorted(edges, drawn * edges[..., -1:], right=True)
+
+
+def gamma(shape: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of gamma distributions with these shapes and scale 1, by Marsaglia and Tsang (2000).
+
+    They are the first tensor times exp of the second, which is 0 but for shapes below 1; NaN for others than above 0.
+    """
+    d = shape + (shape < 1) - 1 / 3
+    found = torch.where(shape > 0, d * 0, math.nan)
+    while (waiting := found == 0).any():
+        x = torch.randn_like(d)
+        v = (x / (d * 9).sqrt() + 1) ** 3
+        limit = x * x * 0.5 + d - d * v + d * v.where(v > 0, 1).log()
+        accepted = waiting & (v > 0) & (-torch.empty_like(d).exponential_() < limit)
+        found = torch.where(accepted, (d * v).clamp(min=TINY), found)
+    return found, torch.where(shape < 1, -torch.empty_like(d).exponential_() / shape, 0)
+
+
+def standard_gamma(shape: Tensor) -> Tensor:
+    """None is 0, of which others take the logarithm."""
+    found, less = gamma(shape)
+    return (found * less.exp()).clamp(min=TINY)
+
+
+def dirichlet(shape: Tensor) -> Tensor:
+    """By logarithms, as gamma draws of small shapes would all be TINY."""
+    found, less = gamma(shape)
+    return (found.log() + less).softmax(-1).clamp(TINY, 1 - 2**-24)
+
+
+def rrelu(x: Tensor, noise: Tensor, low: float, high: float, training: bool = False, generator: Any = None) -> Tensor:
+    """What is negative by a slope of its own, evenly between the two in training, else by the one in the middle."""
+    slopes = torch.rand(x.shape, generator=generator) * (high - low) + low if training else (low + high) / 2
+    noise.copy_(torch.where(x <= 0, slopes, 1.0))
+    return x * noise
+
+
+DRAWS: dict[str, Callable[..., Tensor]] = {
     "uniform_": uniform_,
     "normal_": normal_,
-    "kaiming_uniform_": kaiming_uniform_,
     "exponential_": exponential_,
     "bernoulli_": bernoulli_,
-    "bernoulli": bernoulli,
+    "bernoulli": lambda p, *, generator=None: bernoulli_(torch.empty_like(p), p, generator=generator),
+    "normal": normals,
+    "randn": lambda size, generator=None, *, dtype=None, device=None, **_: normal_(
+        torch.empty(size, dtype=dtype, device=device), generator=generator
+    ),
+    "rand_like": lambda x, **options: uniform_(torch.empty_like(x, **options)),
+    "randn_like": lambda x, **options: normal_(torch.empty_like(x, **options)),
+    "multinomial": multinomial,
+    "_standard_gamma": standard_gamma,
+    "_sample_dirichlet": dirichlet,
+    "rrelu_with_noise": rrelu,
 }

@@ -1,26 +1,99 @@
 """The context `with samebits.exact():`, around ordinary PyTorch code.
 
-A mode sees every call of a torch function (mode.py); a watch on what PyTorch executes sees the rest (watch.py). Here is
-what else must be so for the same bits: no tiny numbers that become 0, steps of optimizers as they are to be, nothing
-compiled.
+Whatever a network, a loss, a gradient or an optimizer is written in, PyTorch makes of it operations on tensors, and
+executes one after the other. Here each is looked up (operations.py), and computed as it is found there.
 """
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from threading import Lock, local
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from samebits import optimizers, workers
+from samebits import operations, optimizers
 from samebits.errors import refusal
-from samebits.mode import Exact, each_value
-from samebits.watch import Watch
+from samebits.operations import Way
+from samebits.shared import Shared, computed
+from torch import Tensor
+from torch.autograd import profiler
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-from torch.utils import checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
 
 AT_ONCE = 2**15  # numbers that PyTorch gives to a thread
+
+
+class Mode(TorchDispatchMode):
+    """Sees all that PyTorch executes, in backward passes, in optimizers and in C++, too."""
+
+    ways: ClassVar[dict[Any, Way]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Spare the import of PyTorch's compiler, 0.7 s: here nothing is compiled."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operation. What is called in here is not looked at, but for `ordinary` code."""
+        kwargs, way = kwargs or {}, self.ways.get(func) or self.ways.setdefault(func, operations.way(func))
+        if way.is_right:
+            if way.is_each and operations.are_complex(args):
+                raise refusal(func, "it is of complex numbers; only of float32 is it exact")
+            return way.compute(*args, **kwargs)
+        if not operations.are_floats(func, args, kwargs):
+            found = func(*args, **kwargs)
+            if not isinstance(found, Tensor) or not found.is_floating_point():
+                return found  # whole numbers don't round
+            args = [x.float() if isinstance(x, Tensor) else x for x in args]
+        if way.is_ordinary:
+            with self:
+                return way.compute(*args, **kwargs)
+        if way.is_each and Shared in types:
+            return computed(func, way.compute, args, kwargs)
+        return way.compute(*args, **kwargs)
+
+
+class exact:  # noqa: N801
+    """Within it, networks, losses, gradients and steps of optimizers have the same bits on every machine.
+
+    Used like torch.autocast, around a whole training or evaluation, once or several times; another one within it
+    changes nothing. Raises NotExactError, which names the line, for what might not have the same bits.
+    """
+
+    within = local()  # `active` if this thread has entered one
+
+    def __init__(self) -> None:
+        self.entered = list[ExitStack]()
+
+    def __enter__(self) -> None:
+        if getattr(exact.within, "active", False):
+            self.entered.append(ExitStack())
+            return
+        flushes = flushed(1)  # a library may have changed that for the whole process
+        torch.set_flush_denormal(False)
+        with ExitStack() as stack:
+            stack.callback(torch.set_flush_denormal, flushes)
+            if torch.get_num_threads() > 1 and flushed(AT_ONCE * torch.get_num_threads()):
+                raise refusal("PyTorch's threads", "set_flush_denormal(True) has made them flush tiny numbers to 0")
+            if "torch._dynamo" in sys.modules:  # something may be compiled, which is to run as it was written
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.callback(register_optimizer_step_pre_hook(self._before_step).remove)
+            stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
+            stack.enter_context(plainly)
+            stack.enter_context(Mode())
+            stack.callback(setattr, exact.within, "active", False)
+            exact.within.active = True
+            self.entered.append(stack.pop_all())
+
+    def __exit__(self, *error: Any) -> None:
+        self.entered.pop().__exit__(*error)
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self.groups = optimizers.numbered(optimizer)
+
+    def _after_step(self, *_: Any) -> None:
+        for group, before in self.groups:
+            group.update(before)
 
 
 def flushed(count: int) -> bool:
@@ -33,32 +106,35 @@ def as_written(model: Any = None, **_: Any) -> Any:
     return as_written if model is None else model
 
 
-def kept(*_: Any, **__: Any) -> Iterator[None]:
-    """In the place of what would compute a checkpoint again in the backward pass, which the mode does not see."""
-    yield
+RECORD = profiler.record_function
 
 
-AGAIN = "_checkpoint_without_reentrant_generator"  # and in later versions with another name behind it
-# What would compute in another way, or later, by its place in PyTorch; it computes as it was written.
-REPLACED: list[tuple[Any, str, Any]] = [
-    (torch, "compile", as_written),
-    *((checkpoint, name, kept) for name in vars(checkpoint) if name.startswith(AGAIN)),
-    (checkpoint, "CheckpointFunction", SimpleNamespace(apply=lambda function, preserve, *args: function(*args))),
-]
+def recorded(name: str, args: str | None = None) -> Any:
+    """In the place of what names a step for a profiler, if there is one: it takes longer than to look at the step."""
+    return RECORD(name, args) if profiler._is_profiler_enabled else nullcontext()
 
 
 @contextmanager
-def replaced() -> Iterator[None]:
-    """Within it, what is REPLACED is, and optimizers step in another way."""
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in REPLACED]
+def settings() -> Iterator[None]:
+    """Within it, PyTorch does nothing in one operation of a library's own that it can do in several."""
+    backends: Any = torch.backends
+    before = backends.mkldnn.enabled, backends.cudnn.enabled, backends.cuda.flash_sdp_enabled()
+    fast, compile_ = backends.mha.get_fastpath_enabled(), torch.compile
+    torch.compile = as_written
+    profiler.record_function = recorded  # type: ignore[assignment, misc]
+
+    def choose(mkldnn: bool, cudnn: bool, flash: bool, fast: bool) -> None:
+        torch._C._set_mkldnn_enabled(mkldnn)
+        torch._C._set_cudnn_enabled(cudnn)
+        backends.cuda.enable_flash_sdp(flash)
+        backends.mha.set_fastpath_enabled(fast)
+
+    choose(False, False, False, False)
     try:
-        for owner, name, replacement in REPLACED:
-            setattr(owner, name, replacement)
-        with optimizers.shielded_steps():
-            yield
+        yield
     finally:
-        for owner, name, value in before:
-            setattr(owner, name, value)
+        choose(*before, fast)
+        torch.compile, profiler.record_function = compile_, RECORD  # type: ignore[misc]
 
 
 class OfAllThreads:
@@ -80,52 +156,4 @@ class OfAllThreads:
                 self.stack.close()
 
 
-class exact:  # noqa: N801
-    """Within it, networks, losses, gradients and steps of optimizers have the same bits on every machine.
-
-    Used like torch.autocast, around a whole training or evaluation, once or several times; another one within it
-    changes nothing. Raises NotExactError, which names the line, for what might not have the same bits.
-    """
-
-    within = local()  # `active` if this thread has entered one
-    process = OfAllThreads(replaced)
-
-    def __init__(self) -> None:
-        self.mode, self.watch, self.entered = Exact(), Watch(), list[ExitStack]()
-
-    def __enter__(self) -> None:
-        if getattr(exact.within, "active", False):
-            self.entered.append(ExitStack())
-            return
-        flushes = flushed(1)  # a library may have changed that for the whole process
-        torch.set_flush_denormal(False)
-        with ExitStack() as stack:
-            stack.callback(torch.set_flush_denormal, flushes)
-            if torch.get_num_threads() > 1 and flushed(AT_ONCE * torch.get_num_threads()):
-                raise refusal("PyTorch's threads", "set_flush_denormal(True) has made them flush tiny numbers to 0")
-            stack.callback(register_optimizer_step_pre_hook(self._before_step).remove)
-            stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
-            if "torch._dynamo" in sys.modules:  # something may be compiled, which is to run as it was written
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            self.mode.others = workers.size() > 1
-            for context in (exact.process, self.watch, self.mode):
-                stack.enter_context(context)
-            stack.callback(setattr, exact.within, "active", False)
-            stack.callback(setattr, optimizers.now, "steps", False)
-            exact.within.active = True
-            self.entered.append(stack.pop_all())
-
-    def __exit__(self, *error: Any) -> None:
-        self.entered.pop().__exit__(*error)
-
-    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
-        optimizers.check(optimizer)
-        self.scheduled = optimizers.rounded(optimizer)
-        optimizers.now.steps = True
-        return each_value(lambda value: optimizers.outside(value) if callable(value) else value, args, kwargs)
-
-    def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        optimizers.now.steps = False
-        for group, lr in self.scheduled:
-            group["lr"] = lr
-        self.watch.next(optimizer)
+plainly = OfAllThreads(settings)

@@ -7,20 +7,16 @@ Nguyen's reproducible sums (2013).
 """
 
 import math
-from typing import Any
 
 import torch
-from samebits import workers
+from samebits.errors import refusal
 from torch import Tensor
 
 SUM_BITS = 53  # of float64
-SMALLEST = -126  # the power of two below which float32 has subnormal numbers only, all on one grid
 
 
-def term_bits(terms: Any) -> Any:
-    """How many bits each of `terms` numbers may have so that they add up without rounding; of a tensor for each."""
-    if isinstance(terms, Tensor):
-        return SUM_BITS - torch.frexp((terms - 1).double()).exponent
+def term_bits(terms: int) -> int:
+    """How many bits each of `terms` numbers may have so that they add up without rounding."""
     return SUM_BITS - (terms - 1).bit_length()
 
 
@@ -33,47 +29,22 @@ def factor_bits(terms: int) -> int:
     return term_bits(terms) // 2
 
 
-def on_grid(x: Tensor, bits: int, *, shared: bool = False) -> Tensor:
-    """float32 `x` rounded to multiples of 2**(e - bits), half to even, as float64; 2**e is above its largest magnitude.
+def on_grid(x: Tensor, bits: int, dims: tuple[int, ...]) -> Tensor:
+    """float32 `x` as float64 with at most `bits` bits: whole multiples of one power of two for all along `dims`.
 
-    If `shared`, above the largest magnitude of all workers' tensors. All is NaN if that is not finite.
+    They depend on nothing else. They are NaN if the largest is not finite.
     """
-    low, high = torch.aminmax(x) if x.numel() else (x.new_zeros(()),) * 2
-    largest = max(-float(low), float(high))
-    if shared:
-        largest = workers.largest(largest)
-    if not math.isfinite(largest):
-        return torch.full_like(x, math.nan, dtype=torch.float64)
-    return fixed(x.double(), bits - max(math.frexp(largest)[1], SMALLEST))
+    if x.dtype != torch.float32:
+        raise refusal(
+            "a sum or product", f"it is of {str(x.dtype).removeprefix('torch.')}; only of float32 is it exact"
+        )
+    if not x.numel():
+        return x.double()
+    # Beside a number that is 2**(54 - bits) times the largest, a float64 has so many bits left, or one less.
+    largest, times = x.abs().amax(dims, keepdim=True).double(), math.ldexp(1.0, SUM_BITS + 1 - bits)
+    return x.double().add_(largest, alpha=times).sub_(largest, alpha=times)
 
 
-def on_grids(x: Tensor, bits: int, dims: tuple[int, ...], *, shared: bool = False) -> Tensor:
-    """As `on_grid`, but what lies along `dims` has a grid of its own, so that it does not depend on anything else."""
-    none = [1 if dim in dims else size for dim, size in enumerate(x.shape)]
-    largest = x.abs().amax(dims, keepdim=True) if x.numel() else x.new_zeros(none)
-    return below(x, bits, workers.largest_of(largest) if shared else largest)
-
-
-def below(x: Tensor, bits: Any, largest: Tensor) -> Tensor:
-    """As `on_grid`, where `largest` are the largest magnitudes of what shares a grid, 0 or more, in the form of `x`.
-
-    `bits` are the same for all, or int32 in that form, too.
-    """
-    exponent = largest.view(torch.int32).long() >> 23  # of 2**(exponent + SMALLEST); 255 if not finite
-    # The magic numbers by the bits of a float64: 52 of the mantissa, whose first is the half of 1.5, above them 11.
-    magic = (exponent + (SMALLEST + SUM_BITS - 1 - bits + 1023) << 52) + (1 << 51)
-    magic = magic.view(torch.float64).where(exponent < 255, math.nan)
-    return x.double().add_(magic).sub_(magic)
-
-
-def fixed(x: Tensor, bits: int) -> Tensor:
-    """float64 `x`, of magnitudes below 2**(51 - bits), rounded to multiples of 2**-bits, half to even, in place."""
-    magic = math.ldexp(1.5, SUM_BITS - 1 - bits)  # whose last bit is the unit
-    x += magic
-    x -= magic
-    return x
-
-
-def divisor(n: Any, x: Tensor) -> Any:
-    """What to divide `x` by: `n`, but on a GPU a tensor, as of a plain number it takes the rounded reciprocal."""
-    return n if x.device.type == "cpu" else torch.as_tensor(n, dtype=x.dtype, device=x.device)
+def over(x: Tensor, n: float) -> Tensor:
+    """x / n, where a GPU would multiply by the rounded reciprocal of a plain number."""
+    return x / (n if x.device.type == "cpu" else torch.full((), n, dtype=x.dtype, device=x.device))

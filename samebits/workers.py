@@ -10,14 +10,14 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from samebits.errors import NotExactError, WorkersError, refusal
+from samebits.errors import NotExactError, WorkersError
 
 TIMEOUT = timedelta(minutes=5)  # after which a worker that the others wait for counts as lost
 # A machine whose own name means 127.0.1.1 to it sends the others there: https://github.com/pytorch/gloo/issues/223
@@ -27,8 +27,6 @@ CONNECT = (
 )
 _store: dist.Store | None = None  # what the workers share
 _alone = False
-_images = 0, 1, 1  # of the batch that was shared last: the first of this worker's, how many it has, and all have
-_has_shared = False
 _counts: Counter[str] = Counter()  # of a single process
 
 
@@ -144,125 +142,35 @@ def meet(name: str) -> None:
         time.sleep(0.1)
 
 
-def share(batch: torch.Tensor) -> torch.Tensor:
-    """This worker's part of a batch (n, ...): of its images, or of their indices.
-
-    It is empty if there are more workers than images. What is computed from it is known to be of these images, all
-    else to be the same for all workers. It also says how many images the batch has, in all.
-    """
-    global _images, _has_shared
-    if _is_alone():
-        return batch
-    parts = batch.tensor_split(size())
-    own = parts[rank()]
-    _images, _has_shared = (sum(map(len, parts[: rank()])), len(own), len(batch)), True
-    return of_images(own)
-
-
-def draw(images: torch.Tensor, function: Callable[[int], torch.Tensor]) -> torch.Tensor:
-    """Random numbers for `images` (n, ...), this worker's: its part of what function(n) draws for those of all.
-
-    So what is drawn for an image does not depend on how they are shared out.
-    """
-    if _is_alone():
-        return function(len(images))
-    if isinstance(getattr(images, "of_images", 0), Mixed):
-        raise refusal("a draw", "with several workers, draw before several rows of each image are put together")
-    (first, _, total), n = _images, rows(len(images))
-    return of_images(function(n)[first * n // total :][: len(images)])
-
-
-class Mixed(int):
-    """The dimension of images that have several rows each, which are not one after the other."""
-
-
-def of_images(value: Any, dimension: int = 0) -> Any:
-    """`value`, a tensor or several, marked as computed from this worker's images, which are that dimension."""
-    if isinstance(value, torch.Tensor):
-        value.of_images = dimension  # type: ignore[attr-defined]
-    elif isinstance(value, list | tuple):
-        for part in value:
-            of_images(part, dimension)
-    return value
-
-
-def is_of_images(x: Any) -> bool:
-    """Whether a tensor is this worker's part of what all workers have; never if there is one worker.
-
-    Raises NotExactError if the images are not its first dimension.
-    """
-    dimension = None if _is_alone() else getattr(x, "of_images", None)
-    if dimension:
-        raise refusal("several workers", f"the images of a tensor are its dimension {dimension}; make them the first")
-    return dimension == 0
-
-
-def check_same(function: str, *weights: Any) -> None:
-    """Raise NotExactError for weights that are made of a worker's images."""
-    if not _is_alone() and any(is_of_images(x) for x in weights):
-        raise refusal(function, "with several workers, weights that depend on the images can't be told from images")
-
-
-def are_sizes_of_images(sizes: torch.Size, *, alone: bool = False) -> bool:
-    """Whether a shape begins with the number of this worker's images, and other workers, unless `alone`, have some."""
-    _, own, total = _images
-    return not _is_alone() and len(sizes) > 0 and sizes[0] == own and (own < total or (alone and _has_shared))
-
-
-def mean(value: float) -> float:
-    """Of what each worker has as the mean over its images of a batch: the mean over those of all.
-
-    Where all have the same float32, it is that.
-    """
-    if _is_alone():
-        return value
-    _, own, images = _images
-    (found,) = total(torch.tensor(value * own if own else 0.0, dtype=torch.float64))
-    return found.item() / images
-
-
-def part() -> float:
-    """This worker's part of the images of the batch that was shared last, from 0 to 1."""
-    return _images[1] / _images[2]
-
-
-def rows(own: int) -> int:
-    """How many rows all workers have, where this one has `own`, the same number for each of its images."""
-    if _is_alone():
-        return own
-    _, images, total = _images
-    each = own // images if images else 0
-    if total < size():  # some have no images, and can't tell
-        each = int(largest(each))
-    if own != each * images:
-        raise WorkersError(f"expected the same number of rows for each of {images} images, found {own} in all")
-    return each * total
-
-
-def largest(value: float) -> float:
-    """The largest value of all workers; infinity if one of them is NaN."""
-    return value if _is_alone() else largest_of(torch.tensor(value, dtype=torch.float64)).item()
-
-
-def largest_of(values: torch.Tensor) -> torch.Tensor:
-    """The largest of all workers, number by number; infinity where one of them is NaN."""
-    if _is_alone():
-        return values
+def largest(values: torch.Tensor) -> torch.Tensor:
+    """The largest of all workers, number by number; NaN where one of them is."""
     shared = values.nan_to_num(math.inf, math.inf, -math.inf)
     _together(dist.all_reduce, shared, dist.ReduceOp.MAX)
     return shared
 
 
-def total(*values: Any) -> tuple[Any, ...]:
-    """The sums of a tensor, and of more tensors and numbers, over all workers, as float64 and sent as one message."""
-    if _is_alone():
-        return values
-    device = "cuda" if values[0].is_cuda else "cpu"
-    parts = [torch.as_tensor(value, dtype=torch.float64, device=device) for value in values]
-    message = torch.cat([part.flatten() for part in parts])
-    _together(dist.all_reduce, message)
-    sums = message.split([part.numel() for part in parts])
-    return tuple(value.view(part.shape) for value, part in zip(sums, parts, strict=True))
+def total(values: torch.Tensor) -> torch.Tensor:
+    """The sums over all workers, number by number; of truth values, whether one of them is true."""
+    shared = values.double() if values.dtype != torch.int64 else values.clone()
+    shared = shared.contiguous()
+    _together(dist.all_reduce, shared)
+    return shared.to(values.dtype)
+
+
+def parts(own: torch.Tensor, dim: int, counts: tuple[int, ...]) -> list[torch.Tensor]:
+    """All workers' parts of a tensor, of which each has so many rows along `dim`."""
+    found = []
+    for worker, count in enumerate(counts):
+        part = (
+            own.detach().contiguous()
+            if worker == rank()
+            else own.new_empty([*own.shape[:dim], count, *own.shape[dim + 1 :]])
+        )
+        sent = part.byte() if part.dtype == torch.bool else part
+        if part.numel():
+            _together(dist.broadcast, sent, worker)
+        found.append(sent.to(part.dtype))
+    return found
 
 
 def gathered(value: Any) -> list[Any]:
@@ -294,7 +202,7 @@ def agree(facts: dict[str, Any], advice: str) -> None:
 def _together(operation: Any, *arguments: Any) -> Any:
     """What the operation returns; ends the process if another worker is gone: it, or torchrun, has said why."""
     try:
-        with torch._C.DisableTorchFunction():  # the exact mode need not see how numbers are sent
+        with torch._C._DisableTorchDispatch():  # the exact mode need not see how numbers are sent
             return operation(*arguments)
     except (RuntimeError, dist.DistError):
         raise SystemExit(1) from None

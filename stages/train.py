@@ -28,14 +28,15 @@ from torch.optim import SGD, Optimizer
 from tqdm import tqdm
 
 INITIAL = Path("models/initial.safetensors")
-LIBRARIES = [Path(str(module.__file__)).parent for module in (data, samebits, samebits.composed, stagecraft)]
+LIBRARIES = [Path(str(module.__file__)).parent for module in (data, samebits, stagecraft)]
 CODE = [Path(__file__), *(path for folder in LIBRARIES for path in folder.glob("*.py"))]  # that may shape a training
 # Guessing costs log(10) = 2.3 nats per image. A sigmoid network's loss can stay finite at any learning rate, since
 # its hidden units stay between 0 and 1; a loss like this one says that the weights are beyond use.
 DIVERGED = 100.0
 # Else PyTorch imports its compiler, which takes a second, only to keep it out of these.
-for _method in (Optimizer.add_param_group, Optimizer.state_dict, Optimizer.load_state_dict):
+for _method in (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_dict, Optimizer.load_state_dict):
     vars(unwrap(_method)).setdefault("__dynamo_disable", unwrap(_method))
+SGD.step = torch.no_grad()(unwrap(SGD.step))  # type: ignore[method-assign]
 OWN = "something that one of them does depends on its own share of the images, and should on all"
 SAME = "all must have the same commit checked out, the same params.yaml and the results of `dvc repro download build`"
 
@@ -71,8 +72,8 @@ class Trainer:
         self.network.train()
         loss_sum, n = 0.0, sum(map(len, batches))
         for number, batch in enumerate(batches, start=1):
-            images, labels = training.batch(workers.share(batch))
-            loss = workers.mean(self.step(images, labels).item())
+            images, labels = training.batch(samebits.share(batch))
+            loss = self.step(images, labels).item()
             if not loss < DIVERGED:  # NaN, too, is not
                 raise diverged(loss, number, self.optimizer.param_groups[0]["lr"])
             loss_sum += loss * len(batch)
@@ -111,7 +112,7 @@ def fit(trainer: Trainer, images: Tensors, settings: Training, epochs: range) ->
         tensors.seed(settings.seed, epoch)  # for layers that draw numbers, as dropout does
         with arithmetic:
             loss = trainer.epoch(training, order.split(settings.batch_size))
-        with workers.alone(), arithmetic:
+        with arithmetic:
             measured = trainer.validate(validation)
         yield {"train_loss": loss, **measured}
 

@@ -88,10 +88,9 @@ def fit_own(jobs: list[Params], varied: list[str], images: Tensors, files: list[
 def score(network: nn.Module, images: Tensors, settings: Params) -> tuple[float, float]:
     """Accuracy and loss of a model on the test images, as the evaluate stage has them."""
     arithmetic = numerics.arithmetic(settings.numerics, "cpu")
-    with workers.alone():
-        logits = evaluate.predict(network.cpu(), images, arithmetic)
-        with arithmetic:
-            loss = functional.cross_entropy(logits, images.labels).item()
+    logits = evaluate.predict(network.cpu(), images, arithmetic)
+    with arithmetic:
+        loss = functional.cross_entropy(logits, images.labels).item()
     return int((logits.argmax(1) == images.labels).sum()) / len(images.labels), loss
 
 

@@ -149,6 +149,6 @@ def test_the_last_commit_s_results_are_of_its_code(lock, tmp_path, monkeypatch):
 
 
 def test_no_stage_runs_again_for_what_a_tool_leaves_beside_the_package():
-    names = ".pytest_cache/CACHEDIR.TAG", "README.md", "tests/test_grid.py", "grid.py", "composed/layers.py"
+    names = ".pytest_cache/CACHEDIR.TAG", "README.md", "tests/test_grid.py", "grid.py"
     files = [f"samebits/{name}" for name in names]
     assert run("dvc", "check-ignore", *files, cwd=ROOT).splitlines() == files[:3]

@@ -11,7 +11,6 @@ from stages.lib import data, digits, model, tensors
 from stages.lib.params import Params
 from stages.train import Trainer
 
-import samebits
 import torch
 from samebits import workers
 from torch import nn
@@ -72,7 +71,7 @@ class Shifted(Trainer):
     """Augmentation: each image is moved up or down by rows that are drawn for it."""
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        rows = samebits.draw(images, lambda n: torch.randint(-2, 3, (n, 1)))
+        rows = torch.randint(-2, 3, (len(images), 1))
         return super().step(images.gather(1, (torch.arange(784) - 28 * rows) % 784), labels)
 
 
@@ -140,7 +139,7 @@ class Mixed(Trainer):
     """Images mixed, by parts that are drawn, with what they are upside down."""
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        part = samebits.draw(images, lambda n: torch.rand(n, 1))
+        part = torch.rand(len(images), 1)
         return super().step(images * part + images.flip(1) * (1 - part), labels)
 
 

@@ -159,7 +159,7 @@ def train(name: str, arithmetic: Any, steps: int) -> tuple[list[float], str]:
     torch.manual_seed(3)
     with arithmetic:
         for _ in range(steps):
-            loss = loss_of(name, network, workers.share(x), workers.share(labels))
+            loss = loss_of(name, network, samebits.share(x), samebits.share(labels))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)

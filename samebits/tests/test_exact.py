@@ -14,7 +14,8 @@ import samebits
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samebits import functions, grid, products, softmax, watch
+from samebits import functions, grid
+from samebits.products import Windows
 from torch.nn import functional
 
 Tensors = tuple[torch.Tensor, ...]
@@ -47,19 +48,22 @@ def layer(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gradient: t
     leaves = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
     with samebits.exact():
         y = functional.linear(*leaves)
-    y.backward(gradient)
+        y.backward(gradient)
     return (y, *(leaf.grad for leaf in leaves))  # type: ignore[arg-type]
 
 
 # The reference: whole numbers of units of a grid, which Python adds up without rounding
 
 
-def to_grid(x: torch.Tensor, bits: int) -> tuple[list[list[int]], Fraction]:
-    """Float32 `x` in whole units, half to even, and the unit: 2**-bits of the power of two above the largest."""
-    rows = [[Fraction(value) for value in row] for row in x.tolist()]
-    exponent = max(math.frexp(max((abs(float(value)) for row in rows for value in row), default=0.0))[1], -126)
-    unit = Fraction(2) ** (exponent - bits)
-    return [[round(value / unit) for value in row] for row in rows], unit
+def on_grid(row: list[float], bits: int) -> list[Fraction]:
+    """What is left of numbers beside one that is 2**(54 - bits) times the largest, in 53 bits, half to even."""
+    numbers = [Fraction(value) for value in row]
+    large = max(map(abs, numbers), default=Fraction(0)) * 2 ** (54 - bits)
+    found = []
+    for value in numbers:
+        unit = Fraction(2) ** (math.frexp(float(large + value))[1] - 53) if large else 1
+        found.append(round((large + value) / unit) * unit - large if large else Fraction(0))
+    return found
 
 
 def to_float32(value: Fraction) -> np.float32:
@@ -70,12 +74,30 @@ def to_float32(value: Fraction) -> np.float32:
     return np.float32(math.ldexp(round(value / Fraction(2) ** exponent), exponent))
 
 
-def product(a: torch.Tensor, b: torch.Tensor, bits: int, first: int | None = None) -> np.ndarray:
+def product(a: torch.Tensor, b: torch.Tensor, first: int | None = None) -> np.ndarray:
     """The product of a (n, k) and b (k, m), or its first rows and columns: grids, exact sums, one rounding."""
-    (left, unit), (right, other) = to_grid(a, bits), to_grid(b, bits)
-    columns = list(zip(*right, strict=True))[:first]
-    sums = [[sum(map(operator.mul, row, column)) for column in columns] for row in left[:first]]
-    return np.array([[to_float32(value * unit * other) for value in row] for row in sums], np.float32)
+    bits = grid.factor_bits(b.shape[0])
+    left = [on_grid(row, bits) for row in a[:first].tolist()]
+    right = [on_grid(column, bits) for column in b.t()[:first].tolist()]
+    return np.array([[to_float32(sum(map(operator.mul, x, y))) for y in right] for x in left], np.float32)
+
+
+def total(x: torch.Tensor) -> list[np.float32]:
+    """The sum of each column."""
+    return [to_float32(sum(on_grid(column, grid.term_bits(len(x))))) for column in x.t().tolist()]
+
+
+@many
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=9), st.integers(9, 53))
+def test_numbers_on_a_grid_are_whole_multiples_of_a_unit_and_near(row: list[float], bits: int) -> None:
+    x = torch.tensor(row)
+    found, largest = grid.on_grid(x, bits, (0,)).tolist(), x.abs().max().item()
+    assert found == on_grid(x.tolist(), bits)
+    if largest:
+        unit = Fraction(2) ** (math.frexp(largest)[1] - bits)
+        whole = [Fraction(value) / unit for value in found]
+        assert all(value.denominator == 1 and abs(value) <= 2**bits for value in whole)
+        assert all(abs(a - b) <= largest * 2.0 ** (2 - bits) for a, b in zip(found, x.tolist(), strict=True))
 
 
 @many
@@ -84,30 +106,22 @@ def test_products_are_exact_sums_of_rounded_factors(n: int, k: int, m: int, scal
     x, weight, bias = matrix(n, k, scale, seed), matrix(m, k, other, seed + 1), matrix(1, m, scale, seed + 2)[0]
     gradient = matrix(n, m, other, seed + 3)
     y, for_x, for_weight, for_bias = layer(x, weight, bias, gradient)
-    length = max(n, k, m)
-    kept = (53 - math.ceil(math.log2(length))) // 2
     with np.errstate(over="ignore"):
-        np.testing.assert_array_equal(y.detach(), product(x, weight.t(), kept) + bias.numpy())
-        np.testing.assert_array_equal(for_x, product(gradient, weight, kept))
-        np.testing.assert_array_equal(for_weight, product(gradient.t(), x, kept))
-        units, unit = to_grid(gradient, kept)
-        np.testing.assert_array_equal(for_bias, [to_float32(sum(c) * unit) for c in zip(*units, strict=True)])
+        np.testing.assert_array_equal(y.detach(), product(x, weight.t()) + bias.numpy())
+        np.testing.assert_array_equal(for_x, product(gradient, weight))
+        np.testing.assert_array_equal(for_weight, product(gradient.t(), x))
+        np.testing.assert_array_equal(for_bias, total(gradient))
 
 
 @pytest.mark.parametrize("terms", [100, 784, 1_024, 10_000, 60_000, 2**20 + 1])
 def test_the_largest_possible_sum_is_exact_and_needs_nearly_all_bits(terms: int) -> None:
     # All factors as large as can be, but for one that is a unit off: a sum that rounds would lose it.
-    kept = grid.factor_bits(terms)
-    whole, unit = math.ldexp(1.0, kept), 1
-    largest = terms * 2 ** (2 * kept)
-    assert largest <= 2**53
-    assert terms * 2 ** (2 * kept + 2) > 2**53  # with a bit more it could be too large
-    x = torch.full((1, terms), 1.0).mul_(1 - 2.0**-24)  # rounds up to 1
-    x[0, 0] = 1 - math.ldexp(unit, -kept)
-    weight = torch.full((1, terms), 1 - 2.0**-24)
-    weight[0, -1] = 1 - math.ldexp(unit, -kept)
-    a, b = (grid.on_grid(each, kept).mul(whole) for each in (x, weight))
-    assert a.max() == b.max() == whole
+    bits = grid.factor_bits(terms)
+    assert terms * 2 ** (2 * bits) <= 2**53 < terms * 2 ** (2 * bits + 2)  # with a bit more it could be too large
+    x, weight = (torch.full((1, terms), 1 - 2.0**-24) for _ in range(2))
+    x[0, 0] = weight[0, -1] = 1 - math.ldexp(1.0, 1 - bits)
+    a, b = (grid.on_grid(each, bits, (1,)) * 2.0**bits for each in (x, weight))
+    assert a.max() == b.max() == 2**bits and a.min() == b.min() == 2**bits - 2
     expected = sum(int(p) * int(q) for p, q in zip(a[0].tolist(), b[0].tolist(), strict=True))
     for order in (slice(None), torch.randperm(terms, generator=torch.Generator().manual_seed(1))):
         assert int(torch.mm(a[:, order], b[:, order].t())) == expected
@@ -121,11 +135,10 @@ def test_wide_layers_large_batches_and_stacks_are_exact(n: int, k: int, m: int) 
     stack = (n,) if n % 3 else (3, n // 3)
     y, for_x, for_weight, for_bias = layer(x.view(*stack, k), weight, torch.zeros(m), gradient.view(*stack, m))
     y, for_x = y.view(n, m), for_x.view(n, k)
-    kept = grid.factor_bits(max(n, k, m))
-    np.testing.assert_array_equal(y.detach()[:9, :9], product(x, weight.t(), kept, 9))
-    np.testing.assert_array_equal(for_x[:9, :9], product(gradient, weight, kept, 9))
-    np.testing.assert_array_equal(for_weight[:9, :9], product(gradient.t(), x, kept, 9))
-    np.testing.assert_array_equal(for_bias[:9], product(gradient.t(), torch.ones(n, 1), kept, 9)[:, 0])
+    np.testing.assert_array_equal(y.detach()[:9, :9], product(x, weight.t(), 9))
+    np.testing.assert_array_equal(for_x[:9, :9], product(gradient, weight, 9))
+    np.testing.assert_array_equal(for_weight[:9, :9], product(gradient.t(), x, 9))
+    np.testing.assert_array_equal(for_bias[:9], total(gradient[:, :9]))
 
 
 # What must not matter
@@ -143,14 +156,14 @@ def test_wide_layers_large_batches_and_stacks_are_exact(n: int, k: int, m: int) 
 def test_both_ways_of_a_convolution_give_the_same_sums(n, size, taps, stride, padding, dilation) -> None:
     draw = torch.Generator().manual_seed(2)
     x, weight = (torch.randint(-9, 9, shape, generator=draw).double() for shape in ([n, 3, *size], [4, 3, *taps]))
-    expected, of_expected = products._by_images([stride, padding, dilation, False, [0, 0], 1])
-    y = expected(x, weight)
-    sums, gradients = products._by_windows(list(y.shape[2:]), stride, padding, dilation)
-    assert torch.equal(sums(x, weight), y) and sums(x, weight).is_contiguous()
-    gradient = torch.randint(-9, 9, y.shape, generator=draw).double()
-    found = gradients(gradient, x, weight, [True, True, True])
-    assert all(map(torch.equal, found, of_expected(gradient, x, weight, [True, True, True])))
-    assert gradients(gradient, x, weight, [False, True, True])[0] is None
+    options = stride, padding, dilation, False, [0, 0], 1
+    windows, expected = Windows(x, weight, *options), torch.ops.aten.convolution(x, weight, None, *options)
+    assert windows.are_few == (expected[:1].numel() // 4 <= 16)
+    assert torch.equal(windows.sums(x, weight), expected) and windows.sums(x, weight).is_contiguous()
+    gradient = torch.randint(-9, 9, expected.shape, generator=draw).double()
+    of_expected = torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, [True, True, False])
+    assert torch.equal(windows.for_images(gradient, x, weight), of_expected[0])
+    assert torch.equal(windows.for_weight(gradient, x, weight), of_expected[1])
 
 
 @many
@@ -158,22 +171,20 @@ def test_both_ways_of_a_convolution_give_the_same_sums(n, size, taps, stride, pa
 def test_a_sum_over_images_may_be_split_anywhere(n: int, k: int, m: int, data: st.DataObject, seed: int) -> None:
     cut = data.draw(st.integers(0, n))
     kept = grid.factor_bits(60_000)
-    x, gradient = grid.on_grid(matrix(n, k, 0, seed), kept), grid.on_grid(matrix(n, m, -9, seed + 1), kept)
+    x, gradient = (grid.on_grid(matrix(n, *size), kept, (0, 1)) for size in ((k, 0, seed), (m, -9, seed + 1)))
     whole = torch.mm(gradient.t(), x)
     assert torch.equal(whole, torch.mm(gradient[:cut].t(), x[:cut]) + torch.mm(gradient[cut:].t(), x[cut:]))
     assert torch.equal(gradient.sum(0), gradient[:cut].sum(0) + gradient[cut:].sum(0))
-    each = softmax.Softmax(matrix(n, 10, 3, seed)).losses(torch.arange(n) % 10, 60_000)
-    assert torch.equal(each.sum(), each[:cut].sum() + each[cut:].sum())
 
 
 @many
 @given(SIZES, SIZES, SCALES, SEEDS)
-def test_where_nothing_is_trained_a_row_does_not_depend_on_others(n: int, m: int, scale: int, seed: int) -> None:
+def test_a_row_does_not_depend_on_others(n: int, m: int, scale: int, seed: int) -> None:
     x, weight, bias = matrix(n, 5, scale, seed), matrix(m, 5, 0, seed + 1), matrix(1, m, scale, seed + 2)[0]
     x[0] *= 2.0**-20
     with torch.no_grad(), samebits.exact():
         found = functional.linear(x, weight, bias)
-    alone = [product(row.unsqueeze(0), weight.t(), grid.factor_bits(5))[0] for row in x]
+    alone = [product(row.unsqueeze(0), weight.t())[0] for row in x]
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(found, np.stack(alone) + bias.numpy())
 
@@ -187,19 +198,19 @@ def test_what_can_t_be_rounded_to_a_grid_is_nan_and_never_a_finite_number(bad: f
     parts = {"x": matrix(3, 4, 0, 1), "weight": matrix(2, 4, 0, 2), "gradient": matrix(3, 2, 0, 3)}
     parts[where][1, 1] = bad
     y, for_x, for_weight, _ = layer(parts["x"], parts["weight"], torch.zeros(2), parts["gradient"])
-    assert y.isnan().all() or where == "gradient"
-    assert for_x.isnan().all() or where == "x"
-    assert for_weight.isnan().all() or where == "weight"
-    with torch.no_grad(), samebits.exact():
-        alone = functional.linear(parts["x"], parts["weight"])
-    assert alone.isnan().any(1).tolist() == {"x": [False, True, False], "weight": [True] * 3}.get(where, [False] * 3)
+    row, column = torch.tensor([[False], [True], [False]]), torch.tensor([False, True])
+    assert torch.equal(y.isnan(), {"x": row, "weight": column}.get(where, torch.tensor(False)).expand(3, 2))
+    of_all = torch.arange(4) == 1  # of the inputs
+    assert torch.equal(for_x.isnan(), {"weight": of_all, "gradient": row}.get(where, torch.tensor(False)).expand(3, 4))
+    by_output = {"x": of_all, "gradient": column[:, None]}.get(where, torch.tensor(False))
+    assert torch.equal(for_weight.isnan(), by_output.expand(2, 4))
 
 
 @pytest.mark.parametrize(
     ("logits", "expected"),
     [
         *(([0, bad, 0], math.nan) for bad in (math.nan, math.inf)),
-        ([-math.inf, 0, 0], math.inf),
+        ([-math.inf, 0, 0], math.nan),  # a sum with an infinite number is none
         *(([-loss, 0], np.float32(loss)) for loss in (699.5, 699.99, 700.01, 708.5, 720.3, 744.2, 745.5, 2e3, 1e30)),
     ],
 )
@@ -227,18 +238,23 @@ LOGITS = st.lists(st.lists(st.floats(-90, 90, width=32), min_size=3, max_size=3)
 
 @many
 @given(LOGITS)
-def test_probabilities_loss_and_gradient_are_rounded_as_documented(rows: list[list[float]]) -> None:
-    logits, labels = torch.tensor(rows, requires_grad=True), torch.arange(len(rows)) % 3
+def test_probabilities_are_the_nearest(rows: list[list[float]]) -> None:
+    logits = torch.tensor(rows)
     with localcontext(prec=60):
-        exact_ones = [probabilities(row) for row in logits.tolist()]
-        each = [round(Fraction(-p[label].ln()) * 2**26) for p, label in zip(exact_ones, labels.tolist(), strict=True)]
-        p = np.array([[nearest(value) for value in row] for row in exact_ones])
+        expected = np.array([[nearest(value) for value in probabilities(row)] for row in logits.tolist()])
+    np.testing.assert_array_equal(samebits.probabilities(logits), expected)
+
+
+@many
+@given(LOGITS)
+def test_the_loss_of_a_classifier_is_rounded_as_documented(rows: list[list[float]]) -> None:
+    logits, labels = torch.tensor(rows), torch.arange(len(rows)) % 3
     with samebits.exact():
         loss = functional.cross_entropy(logits, labels)
-    loss.backward()
-    np.testing.assert_array_equal(samebits.probabilities(logits.detach()), p)
-    assert loss.item() == np.float32(math.ldexp(sum(each), -26) / len(rows))
-    np.testing.assert_array_equal(logits.grad, (p - np.eye(3, dtype=np.float32)[labels]) / np.float32(len(rows)))
+    with localcontext(prec=60):
+        logs = [probabilities(row)[label].ln() for row, label in zip(logits.tolist(), labels.tolist(), strict=True)]
+    losses = [float(to_float32(Fraction(round(Fraction(-log) * 2**26), 2**26))) for log in logs]
+    assert loss.item() == to_float32(sum(on_grid(losses, grid.term_bits(len(rows))))) / np.float32(len(rows))
 
 
 RANGES = {
@@ -246,16 +262,17 @@ RANGES = {
     "rsqrt": (2**-20, 90),
     "log1p": (-0.875, 90),
     "erf": (-6, 6),
-    "acosh": (1, 90),
+    "erfc": (-6, 6),
+    "acosh": (1.0625, 90),
     "atanh": (-63 / 64, 63 / 64),
 }
 RANGES |= dict.fromkeys(["log", "log2", "log10"], (2**-100, 90)) | dict.fromkeys(["asin", "acos"], (-1, 1))
 REFERENCES = {"sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)), "rsqrt": lambda x: 1 / mpmath.sqrt(x),
-              "softplus": lambda x: mpmath.log1p(mpmath.exp(x)), "exp2": lambda x: mpmath.power(2, x),
+              "exp2": lambda x: mpmath.power(2, x),
               "log2": lambda x: mpmath.log(x, 2)}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", functions.FORMULAS)
+@pytest.mark.parametrize("name", functions.FUNCTIONS)
 @settings(max_examples=25, derandomize=True, deadline=None, database=None)
 @given(data=st.data())
 def test_functions_and_their_true_values_are_the_nearest(name: str, data: st.DataObject) -> None:
@@ -267,7 +284,7 @@ def test_functions_and_their_true_values_are_the_nearest(name: str, data: st.Dat
     with mpmath.workdps(120):
         true = REFERENCES.get(name, getattr(mpmath, name, None))(mpmath.mpf(value))
         with localcontext(prec=functions.DIGITS):
-            settled = functions.FORMULAS[name].true_value(Decimal(value))
+            settled = functions.FUNCTIONS[name].true_value(Decimal(value))
         assert abs(mpmath.mpf(str(settled)) - true) <= abs(true) * mpmath.mpf(2) ** -60
         expected = to_float32(Fraction(Decimal(mpmath.nstr(true, 100))))
     x = torch.tensor([value], requires_grad=True)
@@ -291,15 +308,12 @@ def everything() -> list[torch.Tensor]:
     """Functions, loss and gradients of the same 3,000 numbers, and what is nearly halfway between two results."""
     draw = torch.Generator().manual_seed(7)
     x = torch.randn(300, 10, generator=draw).mul_(4).requires_grad_()
-    odd = torch.arange(1, 300, 2)
-    small, large = odd * 2.0**-23, 40 + odd * 2.0**-13
+    small = torch.arange(1, 300, 2) * 2.0**-23
     with samebits.exact():
         found = [torch.sigmoid(x), torch.tanh(x), functional.cross_entropy(x, torch.arange(300) % 10)]
         found.append(torch.sigmoid(small))  # 1 / 2 + small / 4, less under 2**-25 of its last bit
-    # The large loss, and exp(-40) more than halfway between two multiples of 2**-12.
-    large_ones = softmax.Softmax(torch.stack([large, 0 * large], 1)).losses(torch.ones_like(odd), 2**31)
     pairs = samebits.probabilities(torch.stack([small, 0 * small], 1))
-    return [*found, large_ones, pairs, samebits.probabilities(x.detach()), torch.autograd.grad(found[2], x)[0]]
+    return [*found, pairs, samebits.probabilities(x.detach()), torch.autograd.grad(found[2], x)[0]]
 
 
 def off(function: Callable[..., torch.Tensor], units: int) -> Callable[..., torch.Tensor]:
@@ -317,29 +331,25 @@ def off(function: Callable[..., torch.Tensor], units: int) -> Callable[..., torc
 
 
 def test_another_library_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = everything()
-    monkeypatch.setattr(watch, "check_caller", lambda operation: None)  # who would refuse the perturbed functions
-    for name in ("softmax", "log_"):
-        monkeypatch.setattr(torch.Tensor, name, off(getattr(torch.Tensor, name), 8))
-    for name, formula in functions.FORMULAS.items():
-        monkeypatch.setitem(functions.FORMULAS, name, formula._replace(library=off(formula.library, 8)))
+    expected, plain = everything(), functions.Function.__call__
+    monkeypatch.setattr(torch.Tensor, "softmax", off(torch.Tensor.softmax, 8))
+    monkeypatch.setattr(functions.Function, "__call__", lambda f, x: plain(f._replace(library=off(f.library, 8)), x))
     assert bits(everything()) == bits(expected)
 
 
 def test_what_decimal_settles_is_what_the_library_has(monkeypatch: pytest.MonkeyPatch) -> None:
     expected, settled = everything(), []
     plain = functions.settled
-    monkeypatch.setattr(softmax, "ERROR", 2.0**-28)
+    monkeypatch.setattr(functions, "ERROR", 2.0**-28)
 
     def counted(low: torch.Tensor, high: torch.Tensor, round_: Callable, value: Callable) -> torch.Tensor:
         settled.append(int(low.ne(high).sum()))
         return plain(low, high, round_, value)
 
     monkeypatch.setattr(functions, "settled", counted)
-    monkeypatch.setattr(softmax, "settled", counted)
     monkeypatch.setattr(functions.nearest, "__defaults__", (2.0**-28,))
     assert bits(everything()) == bits(expected)
-    assert min(settled) > 30, "too few went through decimal"
+    assert sum(settled) > 300, "too few went through decimal"
 
 
 @pytest.mark.parametrize("p", [0, 0.25, 0.7, 1])
@@ -351,7 +361,8 @@ def test_dropout_drops_that_fraction_and_scales_the_rest(p: float) -> None:
         assert torch.equal(functional.dropout(x, p, training=False), x)
     kept = (found != 0) | (x == 0)
     assert kept.double().mean() == pytest.approx(1 - p * (x != 0).double().mean().item(), abs=0.05)
-    scaled = x.detach().numpy() / np.float32(1 - p if p < 1 else 1)
-    np.testing.assert_array_equal(found.detach(), np.where(kept, scaled, 0) + 0)
-    (gradient,) = torch.autograd.grad(found.sum(), x)
+    scaled = x.detach().numpy() * (np.float32(1) / np.float32(1 - p if p < 1 else 1))
+    np.testing.assert_array_equal(found.detach() + 0, np.where(kept, scaled, 0) + 0)
+    with samebits.exact():
+        (gradient,) = torch.autograd.grad(found.sum(), x)
     assert set(gradient.flatten().tolist()) <= {0.0, float(np.float32(1) / np.float32(1 - p if p < 1 else 1))}

@@ -1,0 +1,123 @@
+"""Softmax, and the loss of a classifier: what PyTorch computes in one operation, made of sums and functions."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import torch
+from samebits.functions import ERROR, FUNCTIONS, Index, nearest, settled
+from samebits.grid import over
+from samebits.sums import mean, sum_
+from torch import Tensor
+
+exp, log, log1p = (FUNCTIONS[name] for name in ("exp", "log", "log1p"))
+
+
+def log_share(x: Tensor, dim: int, index: Index) -> Decimal:
+    """The logarithm of a softmax, at an index."""
+    row = [Decimal(z) for z in x.movedim(dim, -1)[(*index[:dim], *index[dim + 1 :])].tolist()]
+    return row[index[dim]] - max(row) - sum(((z - max(row)).exp() for z in row), Decimal(0)).ln()
+
+
+def softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
+    """The float32 nearest to each of the probabilities."""
+    x, dim = x.contiguous(), dim % max(x.dim(), 1)
+    # The library adds up the exponentials in its own order, at half a unit in the last place for each.
+    error = ERROR + x.numel() * 2.0**-53
+    return nearest(x.double().softmax(dim), lambda index: log_share(x, dim, index).exp(), error)
+
+
+def log_softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
+    """Their logarithms, rounded to multiples of 2**-26, and then to float32."""
+    x, dim = x.contiguous(), dim % max(x.dim(), 1)
+    values = x.double().log_softmax(dim)
+    error = values.abs().mul_(2.0**-50).add_(ERROR + x.numel() * 2.0**-53)
+    low, high = fixed(values - error), fixed(values + error)
+    return settled(low, high, fixed, lambda index: log_share(x, dim, index)).float()
+
+
+def fixed(x: Tensor) -> Tensor:
+    """float64 `x` rounded to multiples of 2**-26, half to even; as it is if it is large."""
+    large = 1.5 * 2.0**26  # whose last bit in float64 is that
+    return (x + large).sub_(large)
+
+
+def softmax_gradient(gradient: Tensor, y: Tensor, dim: int, dtype: Any) -> Tensor:
+    """From the probabilities y."""
+    weighed = gradient * y
+    return weighed - y * sum_(weighed, dim, True)
+
+
+def log_softmax_gradient(gradient: Tensor, y: Tensor, dim: int, dtype: Any) -> Tensor:
+    """From the logarithms y of the probabilities."""
+    return gradient - exp(y) * sum_(gradient, dim, True)
+
+
+def nll_loss(
+    logs: Tensor, labels: Tensor, weight: Tensor | None, reduction: int, ignored: int
+) -> tuple[Tensor, Tensor]:
+    """Minus the logarithms (n, classes) of the labels' probabilities: each, their mean (1), or sum (2); and weights."""
+    kept, places = of_labels(labels, ignored)
+    losses = torch.where(kept, -logs.gather(-1, places).squeeze(-1), 0)
+    weights = kept if weight is None else weight[places.squeeze(-1)] * kept
+    losses = losses if weight is None else losses * weights
+    if reduction == 0 and logs.dim() > 1:
+        return losses, losses.new_zeros(())
+    total, of_all = sum_(losses), weights.sum().float() if weight is None else sum_(weights)
+    return total / of_all if reduction == 1 else total, of_all
+
+
+def nll_loss_gradient(
+    gradient: Tensor, logs: Tensor, labels: Tensor, weight: Tensor | None, reduction: int, ignored: int, of_all: Tensor
+) -> Tensor:
+    """Of the logarithms."""
+    kept, places = of_labels(labels, ignored)
+    each = -gradient / of_all if reduction == 1 else -gradient
+    each = torch.where(kept, each if weight is None else each * weight[places.squeeze(-1)], 0)
+    return torch.zeros_like(logs).scatter_(-1, places, each.unsqueeze(-1))
+
+
+def of_labels(labels: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
+    """Which labels are not ignored, and where their logarithms are; of the others anywhere."""
+    kept = labels != ignored
+    return kept, (labels.long() * kept).unsqueeze(-1)
+
+
+def binary_cross_entropy(x: Tensor, y: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:
+    """Of probabilities and labels from 0 to 1; logarithms are -100 at least."""
+    if ((x < 0) | (x > 1)).any():
+        raise RuntimeError("all elements of input should be between 0 and 1")
+    losses = (y - 1) * log1p(-x).clamp(min=-100) - y * log(x).clamp(min=-100)
+    return reduced(losses if weight is None else losses * weight, reduction)
+
+
+def binary_cross_entropy_gradient(
+    gradient: Tensor, x: Tensor, y: Tensor, weight: Tensor | None = None, reduction: int = 1
+) -> Tensor:
+    """Of the probabilities."""
+    found = gradient * (x - y) / ((1 - x) * x).clamp(min=1e-12)
+    found = found if weight is None else found * weight
+    return over(found, x.numel()) if reduction == 1 else found
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """The float32 nearest to each of the probabilities, (n, classes), of float32 logits of that shape."""
+    with torch._C._DisableTorchDispatch():  # which is no business of the exact mode
+        return softmax(logits, 1)
+
+
+def reduced(losses: Tensor, reduction: int) -> Tensor:
+    """Each loss (0), their mean (1) or their sum (2)."""
+    return losses if reduction == 0 else sum_(losses) if reduction == 2 else mean(losses)
+
+
+COMPUTED: dict[str, Callable[..., Any]] = {
+    "_softmax": softmax,
+    "_log_softmax": log_softmax,
+    "_softmax_backward_data": softmax_gradient,
+    "_log_softmax_backward_data": log_softmax_gradient,
+    "nll_loss_forward": nll_loss,
+    "nll_loss_backward": nll_loss_gradient,
+    "binary_cross_entropy": binary_cross_entropy,
+    "binary_cross_entropy_backward": binary_cross_entropy_gradient,
+}
