@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from samebits import workers
-from samebits.errors import refusal
+from samebits.errors import WorkersError, refusal
 from torch import Tensor
 from torch._decomp import decomposition_table
 
@@ -30,10 +30,12 @@ class Shared(Tensor):
     counts: tuple[int, ...]
 
     @staticmethod
-    def __new__(cls, local: Tensor, along: int = 0, counts: tuple[int, ...] = ()) -> "Shared":
-        """From this worker's own part."""
+    def __new__(
+        cls, local: Tensor, along: int = 0, counts: tuple[int, ...] = (), strides: tuple[int, ...] | None = None
+    ) -> "Shared":
+        """From this worker's own part, and the strides that the whole would have, if it is not contiguous."""
         sizes = [*local.shape[:along], sum(counts), *local.shape[along + 1 :]] if counts else [*local.shape]
-        found = Tensor._make_wrapper_subclass(cls, sizes, dtype=local.dtype, device=local.device)  # type: ignore[attr-defined]
+        found = Tensor._make_wrapper_subclass(cls, sizes, strides, dtype=local.dtype, device=local.device)  # type: ignore[attr-defined]
         found.local, found.along, found.counts = local, along, counts
         return found  # type: ignore[no-any-return]
 
@@ -45,6 +47,27 @@ class Shared(Tensor):
     ) -> Any:
         return computed(func, func, args, kwargs or {})
 
+    @property
+    def data(self) -> Tensor:  # type: ignore[override]
+        """As of any tensor."""
+        return Tensor.data.__get__(self)  # type: ignore[attr-defined, no-any-return]
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        shared = (
+            value if isinstance(value, Shared) else Shared(own(value, self.along, self.counts), self.along, self.counts)
+        )
+        Tensor.data.__set__(self, shared)  # type: ignore[attr-defined]
+        self.local, self.along, self.counts = shared.local, shared.along, shared.counts
+
+    def tolist(self) -> Any:
+        """Of the whole."""
+        return whole(self).tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """Of the whole."""
+        return whole(self.detach() if force else self).numpy()
+
     def __repr__(self) -> str:  # type: ignore[override]
         return f"Shared({self.local!r}, {self.along}, {self.counts})"
 
@@ -54,10 +77,12 @@ def share(batch: Tensor) -> Tensor:
 
     It looks like the whole, and so does all that is computed from it. Of one worker it is the whole.
     """
-    if workers.size() == 1:
-        return batch
+    if workers.size() == 1 or not len(batch):
+        return batch.clone()
+    if batch.requires_grad and torch.is_grad_enabled():
+        raise WorkersError("expected a batch that needs no gradient, found one that does; share it before it needs one")
     parts = batch.tensor_split(workers.size())
-    return Shared(parts[workers.rank()], 0, tuple(map(len, parts)))
+    return Shared(parts[workers.rank()].clone(), 0, tuple(map(len, parts)))
 
 
 def whole(x: Any) -> Any:
@@ -97,16 +122,19 @@ def computed(func: Any, compute: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if any(isinstance(x, Shared) and not x.counts for x in tensors_of((*args, *kwargs.values()))):
         if func._schema.is_mutable and uncopied(args[0]) is not args[0]:
             raise refusal(func, "with several workers, a part of the images can't be changed in place")
-        args, kwargs = mapped(uncopied, args), {name: mapped(uncopied, value) for name, value in kwargs.items()}
-        return func(*args, **kwargs) if compute is func else compute(*args, **kwargs)
+        plain, named = mapped(uncopied, args), {name: mapped(uncopied, value) for name, value in kwargs.items()}
+        return viewing(args, plain, compute(*plain, **named))
     name = func._schema.name.split("::")[1]
     base = name.removesuffix("_")
-    rule = RULES.get(base) or (each if torch.Tag.pointwise in func.tags else None)
-    if name != base and rule not in (each, remade, turned):  # in place
+    rule = RULES.get(base) or (each if torch.Tag.pointwise in func.tags and "rrelu" not in base else None)
+    if any(argument.is_out for argument in func._schema.arguments):
+        rule = None
+    if name != base and rule not in (each, remade, turned, squeezed):  # in place
         rule = None
     found = rule(func, compute, args, kwargs) if rule else None
-    if found is None and compute is func and name == base and (formula := decomposition_table.get(func)):
-        return formula(*args, **kwargs)
+    if found is None and compute is func and not func._schema.is_mutable and "attention" not in name:
+        formula = decomposition_table.get(func)
+        found = formula and formula(*args, **kwargs)
     return by_all(func, compute, args, kwargs) if found is None else found
 
 
@@ -115,15 +143,30 @@ def uncopied(x: Any) -> Any:
     return x.local if isinstance(x, Shared) and not x.counts else x
 
 
+def viewing(given: Any, wholes: Any, found: Any) -> Any:
+    """What is found; as a copy that is not to be changed, if it is a part of the whole of what was given."""
+    pairs = zip(tensors_of(given), tensors_of(wholes), strict=True)
+    copies = {y.untyped_storage().data_ptr() for x, y in pairs if isinstance(x, Shared) and not isinstance(y, Shared)}
+
+    def kept(x: Tensor) -> Tensor:
+        return x if isinstance(x, Shared) or x.untyped_storage().data_ptr() not in copies else Shared(x)
+
+    return mapped(kept, found)
+
+
 def by_all(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Each worker computes the whole."""
-    wholes = whole(args)
-    found = compute(*wholes, **{name: whole(value) for name, value in kwargs.items()})
-    if func._schema.is_mutable and isinstance(args[0], Shared):
-        args[0].local.copy_(own(wholes[0], args[0].along, args[0].counts))
-        return args[0]
-    views = any(argument.alias_info for argument in func._schema.returns)
-    return mapped(Shared, found) if views else found
+    """Each worker computes the whole; what is changed in place it takes its own part of."""
+    wholes, named = whole(args), {name: whole(value) for name, value in kwargs.items()}
+    found = compute(*wholes, **named)
+    given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+    full = dict(zip(given, wholes, strict=False)) | named
+    for argument in func._schema.arguments:
+        if argument.alias_info is not None and argument.alias_info.is_write and argument.name in given:
+            for x, y in zip(*(tensors_of([values[argument.name]]) for values in (given, full)), strict=True):
+                if isinstance(x, Shared):
+                    x.local.copy_(own(y, x.along, x.counts))
+    changes = func._schema.is_mutable and isinstance(args[0], Shared)
+    return args[0] if changes else viewing(args, wholes, found)
 
 
 # Rules: what an operation gives, or None if it is for all
@@ -139,7 +182,7 @@ def each(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
         return None
     if any(x.dim() >= -behind and x.shape[behind] not in (1, total) for x in given):
         return None
-    changes = func._schema.name.endswith("_")
+    changes = func._schema.is_mutable
     if changes and not isinstance(args[0], Shared):
         return None
 
@@ -192,19 +235,34 @@ def left(x: Shared, y: Tensor, dims: list[int]) -> int:
 
 
 def total(compute: Call, x: Tensor, args: Any, kwargs: Any) -> Tensor:
-    """The sum of all workers' sums, or whether one of them finds any."""
+    """The sum of all workers' sums."""
     return workers.total(compute(x, *args, **kwargs))
 
 
-def most(sign: int) -> Call:
+def some(compute: Call, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+    """Whether one of the workers finds any."""
+    found = compute(x, *args, **kwargs)
+    return workers.total(found != 0).to(found.dtype)
+
+
+def most(smallest: bool) -> Call:
     """The largest of all workers' largest, or the smallest."""
 
     def meet(compute: Call, x: Tensor, args: Any, kwargs: Any) -> Tensor:
         if not x.numel():  # of a worker without images
-            x = x.new_full([size or 1 for size in x.shape], -sign * math.inf)
-        return workers.largest(compute(x, *args, **kwargs) * sign) * sign
+            limits = torch.finfo(x.dtype) if x.is_floating_point() else None
+            worst = math.inf if limits else 1 if x.dtype == torch.bool else torch.iinfo(x.dtype).max
+            least = -math.inf if limits else 0 if x.dtype == torch.bool else torch.iinfo(x.dtype).min
+            x = x.new_full([size or 1 for size in x.shape], worst if smallest else least)
+        return workers.largest(compute(x, *args, **kwargs), smallest)
 
     return meet
+
+
+def equal(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Whether two tensors have the same size and numbers, for all workers."""
+    x, y = args
+    return x.shape == y.shape and not bool((x != y).any())
 
 
 def product(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -248,16 +306,34 @@ def convolution_backward(func: Any, compute: Call, args: Any, kwargs: dict[str, 
     )
 
 
+def strides(func: Any, x: Shared, *args: Any, **kwargs: Any) -> tuple[int, ...]:
+    """Those that the whole would have after an operation which moves nothing."""
+    return func(torch.empty_strided(x.shape, x.stride(), device="meta"), *args, **kwargs).stride()  # type: ignore[no-any-return]
+
+
 def turned(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-    """With dimensions in another order, or more or fewer of size 1."""
-    x = args[0]
-    sizes = [1 if size == 1 else i + 2 for i, size in enumerate(x.shape)]  # by which each can be found again
-    shape = list(compute(torch.empty(sizes, device="meta"), *args[1:], **kwargs).shape)
-    if x.shape[x.along] == 1:
+    """With dimensions in another order, or one more of size 1."""
+    x, *rest = args
+    sizes = [i + 2 for i in range(x.dim())]  # by which each can be found again
+    along = list(compute(torch.empty(sizes, device="meta"), *rest, **kwargs).shape).index(x.along + 2)
+    after = strides(compute, x, *rest, **kwargs)
+    return moved(func, x, Shared(compute(x.local, *rest, **kwargs), along, x.counts, after))
+
+
+def squeezed(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Without dimensions of size 1, of the whole."""
+    x, *rest = args
+    dims = [dim for dim in dims_of(x, rest[0] if rest else None) if x.shape[dim] == 1]
+    if x.along in dims:
         return None
-    found = Shared(compute(x.local, *args[1:], **kwargs), shape.index(x.along + 2), x.counts)
+    local, after = x.local.squeeze(dims), strides(torch.squeeze, x, dims)
+    return moved(func, x, Shared(local, x.along - sum(dim < x.along for dim in dims), x.counts, after))
+
+
+def moved(func: Any, x: Shared, found: Shared) -> Shared:
+    """What is found; in place, if the operation is."""
     if func._schema.is_mutable:
-        x.data, x.local, x.along = found, found.local, found.along
+        x.data = found
     return x if func._schema.is_mutable else found
 
 
@@ -280,7 +356,8 @@ def viewed(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
             counts = tuple(count // (n // size) for count in x.counts)
         else:
             return None
-        return Shared(x.local.reshape([*sizes[:dim], counts[workers.rank()], *sizes[dim + 1 :]]), dim, counts)
+        after = strides(func, x, sizes)
+        return Shared(x.local.reshape([*sizes[:dim], counts[workers.rank()], *sizes[dim + 1 :]]), dim, counts, after)
     return None
 
 
@@ -290,17 +367,25 @@ def expanded(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any
     along = x.along + len(sizes) - x.dim()
     if sizes[along] not in (-1, x.shape[x.along]):
         return None
-    sizes[along] = x.local.shape[x.along]
-    return Shared(x.local.expand(sizes), along, x.counts)
+    sizes[along], after = x.local.shape[x.along], strides(func, x, args[1])
+    return Shared(x.local.expand(sizes), along, x.counts, after)
 
 
-def selected(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Numbers at a place, or from one to another, of a dimension that is not of images."""
-    x, dim = args[0], (args[1] if len(args) > 1 else 0) % args[0].dim()
-    if dim == x.along:
-        return None
-    found = compute(x.local, *args[1:], **kwargs)
-    return mapped(lambda y: Shared(y, left(x, y, [dim]), x.counts), found)
+def selected(place: int) -> Call:
+    """Numbers at a place, or from one to another, of a dimension that is not of images: the argument at `place`."""
+
+    def rule(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
+        x = args[0]
+        dim = kwargs.get("dim", args[place] if len(args) > place else 0) % x.dim()
+        if dim == x.along:
+            return None
+        found = compute(x.local, *args[1:], **kwargs)
+        whole = compute(torch.empty_strided(x.shape, x.stride(), device="meta"), *args[1:], **kwargs)
+        if isinstance(found, Tensor):
+            return Shared(found, left(x, found, [dim]), x.counts, whole.stride())
+        return [Shared(y, left(x, y, [dim]), x.counts, z.stride()) for y, z in zip(found, whole, strict=True)]
+
+    return rule
 
 
 def joined(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -337,6 +422,8 @@ def by_image(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any
     if any(not isinstance(x, Shared) or x.along or x.counts != given[0].counts for x in given):
         return None
     name, x = func._schema.name, given[0]
+    if x.dim() != DIMS.get(name.removeprefix("aten::"), x.dim()):
+        return None
     if "pad" in name and len(args[1]) // 2 >= x.dim():
         return None
     if name.startswith(("aten::gather", "aten::scatter")) and args[1] % x.dim() == 0:
@@ -345,22 +432,27 @@ def by_image(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any
     return mapped(lambda y: Shared(y, 0, x.counts), found)
 
 
+DIMS = {"max_pool2d_with_indices": 4, "im2col": 4, "reflection_pad2d": 4, "col2im": 3}  # if images are the first
 NAMES = {
     "where masked_fill copy hardtanh_backward elu_backward fill": each,
     "clone detach _to_copy to zeros_like ones_like empty_like full_like zero alias": remade,
-    "sum any": reduced(total),
-    "amax": reduced(most(1)),
-    "amin": reduced(most(-1)),
+    "sum": reduced(total),
+    "any": reduced(some),
+    "amax": reduced(most(smallest=False)),
+    "amin": reduced(most(smallest=True)),
+    "equal": equal,
     "mean prod var argmax argmin cumsum _softmax _log_softmax max min flip median all": reduced(None),
     "sort": reduced(None, 1, -1),
     "topk": reduced(None, 2, -1),
     "mm bmm": product,
     "convolution": convolution,
     "convolution_backward": convolution_backward,
-    "t transpose permute unsqueeze squeeze": turned,
+    "t transpose permute unsqueeze": turned,
+    "squeeze": squeezed,
     "view _unsafe_view reshape": viewed,
     "expand": expanded,
-    "select slice split unbind": selected,
+    "select slice unbind": selected(1),
+    "split split_with_sizes": selected(2),
     "cat": joined,
     "index": indexed,
     "index_select": selected_rows,

@@ -142,11 +142,20 @@ def meet(name: str) -> None:
         time.sleep(0.1)
 
 
-def largest(values: torch.Tensor) -> torch.Tensor:
-    """The largest of all workers, number by number; NaN where one of them is."""
-    shared = values.nan_to_num(math.inf, math.inf, -math.inf)
-    _together(dist.all_reduce, shared, dist.ReduceOp.MAX)
-    return shared
+def largest(values: torch.Tensor, smallest: bool = False) -> torch.Tensor:
+    """The largest of all workers, or the smallest, number by number; NaN where one of them is."""
+    if values.dtype == torch.float32:  # as whole numbers in the same order, of which NaN is the last
+        isnan, last = values.isnan(), -(2**31) if smallest else 2**31 - 1
+        keys = largest(in_order(values.masked_fill(isnan, 0).view(torch.int32)).masked_fill(isnan, last), smallest)
+        return in_order(keys).view(torch.float32).masked_fill(keys == last, math.nan)
+    shared = (values if values.is_floating_point() else values.long()).contiguous()
+    _together(dist.all_reduce, shared, dist.ReduceOp.MIN if smallest else dist.ReduceOp.MAX)
+    return shared.to(values.dtype)
+
+
+def in_order(bits: torch.Tensor) -> torch.Tensor:
+    """The bits of floats as whole numbers in the order of the floats, and these as bits."""
+    return bits ^ (bits >> 31 & 0x7FFFFFFF)
 
 
 def total(values: torch.Tensor) -> torch.Tensor:

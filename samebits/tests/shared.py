@@ -73,6 +73,19 @@ def penalized(x: torch.Tensor) -> torch.Tensor:
     return gradient_of(loss)
 
 
+def changed(x: torch.Tensor) -> torch.Tensor:
+    return x + (torch.arange(len(x)) == len(x) - 1).float().unsqueeze(1)
+
+
+def in_place(x: torch.Tensor, factor: float) -> torch.Tensor:
+    return x.mul_(factor).cos_()
+
+
+def put_data(x: torch.Tensor) -> torch.Tensor:
+    x.data = (x + 1).clamp(max=1.5)
+    return x
+
+
 WEIGHTS = torch.arange(1.0, 7) ** 2  # of classes
 CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "mean of each feature": lambda x: x.mean(0),
@@ -131,6 +144,26 @@ CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "largest of each feature": lambda x: x - x.amax(0),
     "softmax over images": lambda x: x.softmax(0),
     "first image": lambda x: x - x[0],
+    "parts of three": lambda x: torch.cat([part.flip(0) for part in x.split(3)]),
+    "parts of features": lambda x: torch.cat([part.flip(1) for part in x.split([1, 5], 1)] + [*x.chunk(2, dim=1)], 1),
+    "without dimensions of size 1": lambda x: samebits.share(torch.rand(3, 1, 2, 1)).squeeze() * 2,
+    "a batch of two without one": lambda x: samebits.share(torch.rand(2, 3, 4, 4)).mean((2, 3), True).squeeze() * 2,
+    "whether it is equal": lambda x: torch.tensor([torch.equal(x, changed(x)), x.equal(x * 1), torch.equal(x, x[:2])]),
+    "smallest bytes": lambda x: torch.stack(
+        [bytes_ := (x * 255).byte().amin(0), (x * 255).byte().amax(0), bytes_ // 2]
+    ),
+    "any of bytes": lambda x: torch.stack(
+        [(x * 255).byte().any(0), (x > 0.9).amax(0).byte(), (x > 0.1).amin(0).byte()]
+    ),
+    "largest that is no number": lambda x: torch.stack(
+        [(torch.where(x > 0.9, torch.nan, x) - 0.5).amax(0).nan_to_num(7), (x - 0.5).amin(0), (-x).amax(0)]
+    ),
+    "turned, in a place of its own": lambda x: x + in_place(x.t().contiguous(), 2).t() + in_place(x.t(), 1).t().cos(),
+    "stretched, in a place of its own": lambda x: in_place(x[:, :1].expand(-1, 6).contiguous(), 3),
+    "few images, pooled": lambda x: functional.max_pool2d(samebits.share(torch.rand(2, 1, 4, 4)), 2),
+    "no images": lambda x: samebits.share(torch.rand(0, 3, 4)).flatten(1).sum(0),
+    "its own data": lambda x: put_data(x * 1),
+    "as a list": lambda x: torch.tensor((x * 2).tolist()) + torch.from_numpy((x * 2).numpy()),
     "without a dimension, in place": lambda x: (x[:, :1] * 1).squeeze_(1).unsqueeze_(0).sum(1),
     "upside down": lambda x: x.flipud(),
     "below the diagonal": lambda x: x.tril().mean(0),
@@ -150,7 +183,7 @@ CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "with another above": lambda x: torch.vstack([x, torch.eye(12, 6)]),
     "running sums": lambda x: x.cumsum(0),
     "sums by label": lambda x: torch.zeros(6, 6).index_add(0, x.argmax(1), x),
-    "without dimensions of size 1": lambda x: x.squeeze(),
+    "squeezed images of size 1": lambda x: x.squeeze(),
     "turned round": lambda x: x.flip(0),
     "images before others": lambda x: torch.cat([x, torch.ones(2, 6)]).mean(0),
     "a new first dimension": lambda x: torch.stack([x, x]).mean(0),
@@ -203,6 +236,15 @@ LOSSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+# They would change a copy.
+REFUSED: dict[str, Callable[[torch.Tensor], object]] = {
+    "the first image": lambda x: x[0].mul_(2),
+    "a part of the first images": lambda x: x[:2, 1:3].zero_(),
+    "a part of each image": lambda x: [image[1:3].zero_() for image in x],
+    "numbers of images": lambda x: x[:2].fill_(0),
+}
+
+
 def result(operation: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> str:
     """Of all images, as text."""
     torch.manual_seed(1)
@@ -222,7 +264,21 @@ def gradient(loss: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor)
     return str([round(number, 4) for number in (value.item(), *weight.grad.flatten().tolist())])
 
 
-WAYS = {"exact": (result, CASES), "native": (gradient, LOSSES)}  # how to compute each case
+def refused(operation: Callable[[torch.Tensor], object], images: torch.Tensor) -> str:
+    """Whether it is."""
+    try:
+        with samebits.exact():
+            operation(samebits.share(images))
+    except samebits.NotExactError:
+        return "refused"
+    return "refused" if workers.size() == 1 else "done"
+
+
+WAYS = {
+    "exact": (result, CASES),
+    "native": (gradient, LOSSES),
+    "refused": (refused, REFUSED),
+}  # how to compute each case
 
 
 def tell(networks: list[str]) -> None:
