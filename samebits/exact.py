@@ -28,6 +28,10 @@ class Mode(TorchDispatchMode):
 
     ways: ClassVar[dict[Any, Way]] = {}
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = list[Any]()  # the operations whose ordinary code this is
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         """Spare the import of PyTorch's compiler, 0.7 s: here nothing is compiled."""
@@ -46,8 +50,14 @@ class Mode(TorchDispatchMode):
                 return found  # whole numbers don't round
             args = [x.float() if isinstance(x, Tensor) else x for x in args]
         if way.is_ordinary:
-            with self:
-                return way.compute(*args, **kwargs)
+            if func in self.running:  # PyTorch's formula for it ends with itself
+                return operations.unknown(func)(*args, **kwargs)
+            self.running.append(func)
+            try:
+                with self:
+                    return way.compute(*args, **kwargs)
+            finally:
+                self.running.pop()
         if way.is_each and Shared in types:
             return computed(func, way.compute, args, kwargs)
         return way.compute(*args, **kwargs)

@@ -222,6 +222,11 @@ FORMULAS: dict[str, Call] = {
 }
 
 
+def padded(name: str) -> Call:
+    """The gradient of a padding, from the sizes on each side."""
+    return lambda g, x, sizes: gradient(lambda x: formula(name)(x, sizes), x, g)
+
+
 def scaled(function: Call) -> Call:
     """The gradient of an interpolation, from the sizes after and before it."""
     return lambda g, new, old, *how: gradient(lambda x: function(x, new, *how), g.new_zeros(old), g)
@@ -241,6 +246,7 @@ GRADIENTS: dict[str, Call] = {
     "max_pool3d_with_indices_backward": lambda g, x, *how: gradient(lambda x: largest(x, how[-1], 3), x, g),
     "adaptive_max_pool2d_backward": lambda g, x, places: gradient(lambda x: largest(x, places, 2), x, g),
     "adaptive_max_pool3d_backward": lambda g, x, places: gradient(lambda x: largest(x, places, 3), x, g),
+    **{f"replication_pad{n}d_backward": padded(f"replication_pad{n}d") for n in (1, 2, 3)},
     "grid_sampler_2d_backward": lambda g, x, grid, *how: gradients(
         lambda x, grid: formula("grid_sampler_2d")(x, grid, *how[:-1]), (x, grid), g
     ),

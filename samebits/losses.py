@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from samebits.functions import ERROR, FUNCTIONS, Index, nearest, settled
 from samebits.grid import over
-from samebits.sums import mean, sum_
+from samebits.sums import dims_of, mean, sum_
 from torch import Tensor
 
 exp, log, log1p = (FUNCTIONS[name] for name in ("exp", "log", "log1p"))
@@ -21,7 +21,7 @@ def log_share(x: Tensor, dim: int, index: Index) -> Decimal:
 
 def softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
     """The float32 nearest to each of the probabilities."""
-    x, dim = x.contiguous(), dim % max(x.dim(), 1)
+    x, dim = x.contiguous(), (*dims_of(x, dim), 0)[0]
     # The library adds up the exponentials in its own order, at half a unit in the last place for each.
     error = ERROR + x.numel() * 2.0**-53
     return nearest(x.double().softmax(dim), lambda index: log_share(x, dim, index).exp(), error)
@@ -29,7 +29,7 @@ def softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
 
 def log_softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
     """Their logarithms, rounded to multiples of 2**-26, and then to float32."""
-    x, dim = x.contiguous(), dim % max(x.dim(), 1)
+    x, dim = x.contiguous(), (*dims_of(x, dim), 0)[0]
     values = x.double().log_softmax(dim)
     error = values.abs().mul_(2.0**-50).add_(ERROR + x.numel() * 2.0**-53)
     low, high = fixed(values - error), fixed(values + error)
@@ -79,6 +79,8 @@ def nll_loss_gradient(
 
 def of_labels(labels: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
     """Which labels are not ignored, and where their logarithms are; of the others anywhere."""
+    if labels.is_floating_point():
+        raise RuntimeError(f"expected labels that are whole numbers, found {labels.dtype}")
     kept = labels != ignored
     return kept, (labels.long() * kept).unsqueeze(-1)
 

@@ -18,9 +18,12 @@ Call = Callable[..., Any]
 
 
 def dims_of(x: Tensor, dim: Any) -> tuple[int, ...]:
-    """The dimensions that `dim` names, from 0 on; all of them if it is None or empty."""
+    """The dimensions that `dim` names, from 0 on; all of them if it is None or empty; raises IndexError for others."""
     named = [dim] if isinstance(dim, int) else dim or range(x.dim())
-    return tuple(d % max(x.dim(), 1) for d in named)
+    most = max(x.dim(), 1)
+    if wrong := [d for d in named if not -most <= d < most]:
+        raise IndexError(f"Dimension out of range (expected to be from {-most} to {most - 1}, but got {wrong[0]})")
+    return tuple(d % most for d in named) if x.dim() else ()
 
 
 def rounded(sums: Tensor) -> Tensor:

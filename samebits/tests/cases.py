@@ -278,6 +278,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "unfold of images": (lambda x: f.unfold(x, 2, padding=(1, 0)), (X,)),
     "pad": (lambda x: f.pad(x, (1, 2)), (M,)),
     "pad by reflection": (lambda x: f.pad(x, (1, 2, 2, 1), mode="reflect"), (X,)),
+    "pad by the edge": (lambda x: f.pad(x, (1, 2, 2, 1), mode="replicate"), (X,)),
     "pad by the other end": (lambda x: f.pad(x, (1, 2, 2, 1), mode="circular"), (X,)),
     "cat, stack and where": (lambda x, y: torch.where(MASK, torch.stack([x, y]).sum(0), torch.cat([x, y])[:5]), (M, P)),
     "lerp and addcmul": (lambda x, y: torch.lerp(x, y, 0.3) + torch.addcmul(x, x, y, value=0.5), (M, P)),

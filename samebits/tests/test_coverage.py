@@ -14,7 +14,7 @@ import samebits
 import torch
 from samebits.shared import tensors_of
 from samebits.tests import cases
-from samebits.tests.cases import CASES, LABELS, MASK, ROWS, SPREAD, Call, M, P, X, numbers, ones, results
+from samebits.tests.cases import CASES, LABELS, MASK, ROWS, SPREAD, Call, M, P, V, X, numbers, ones, results
 from torch import nn
 from torch.nn import functional as f
 
@@ -267,6 +267,7 @@ INFINITE = torch.tensor([torch.inf, -torch.inf, 1.0])
     "function",
     [
         lambda: torch.cat(ODD.median(1)),
+        lambda: torch.tensor(1.5).mean(0) + torch.tensor(1.5).var(0, correction=0),
         lambda: torch.stack(
             [ODD.median(), ODD.quantile(0.3), torch.tensor(2.0).prod(0), torch.tensor(3.0).median(-1)[0]]
         ),
@@ -456,6 +457,10 @@ def test_a_sum_of_three_numbers_keeps_51_bits_however_many_sums_there_are(functi
 @pytest.mark.parametrize(
     ("error", "wrong"),
     [
+        (IndexError, lambda: M.sum(2)),
+        (IndexError, lambda: V.softmax(1)),
+        (IndexError, lambda: M.log_softmax(-3)),
+        (RuntimeError, lambda: f.cross_entropy(M, P[:, 0])),
         (ValueError, lambda: f.binary_cross_entropy(P[:, :1] / 3, P[:, 0] / 3)),
         (ValueError, lambda: f.binary_cross_entropy_with_logits(M[:, :1], P[:, 0] / 3)),
         (RuntimeError, lambda: f.binary_cross_entropy(P, P)),
