@@ -4,6 +4,7 @@ And for each network of networks.py that is named, its losses and hash.
 """
 
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -311,11 +312,15 @@ def start(rank: int, environment: dict[str, str], networks: list[str]) -> int:
 
 if __name__ == "__main__":
     count, *names = sys.argv[1:]
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    # Threads of the store must not hold a lock while this process is copied, so it begins after that.
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
     # What torchrun sets; nothing if one process is to compute by itself.
     others = {
         "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
-        "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
     ids = [start(rank, others if int(count) else {}, names) for rank in range(int(count) or 1)]
+    listen = listening.detach()
+    store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listen)
     sys.exit(any([os.waitpid(pid, 0)[1] for pid in ids]))
