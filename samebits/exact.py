@@ -70,13 +70,13 @@ class exact:  # noqa: N801
     changes nothing. Raises NotExactError, which names the line, for what might not have the same bits.
     """
 
-    within = local()  # `active` if this thread has entered one
+    within = local()  # `context` is the one that this thread has entered
 
     def __init__(self) -> None:
-        self.entered = list[ExitStack]()
+        self.entered, self.groups = list[ExitStack](), list[optimizers.Groups]()
 
     def __enter__(self) -> None:
-        if getattr(exact.within, "active", False):
+        if getattr(exact.within, "context", None) is not None:
             self.entered.append(ExitStack())
             return
         flushes = flushed(1)  # a library may have changed that for the whole process
@@ -91,19 +91,21 @@ class exact:  # noqa: N801
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
             stack.enter_context(plainly)
             stack.enter_context(Mode())
-            stack.callback(setattr, exact.within, "active", False)
-            exact.within.active = True
+            stack.callback(setattr, exact.within, "context", None)
+            exact.within.context = self
             self.entered.append(stack.pop_all())
 
     def __exit__(self, *error: Any) -> None:
         self.entered.pop().__exit__(*error)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        self.groups = optimizers.numbered(optimizer)
+        if getattr(exact.within, "context", None) is self:  # this thread's
+            self.groups.append(optimizers.numbered(optimizer))
 
     def _after_step(self, *_: Any) -> None:
-        for group, before in self.groups:
-            group.update(before)
+        if getattr(exact.within, "context", None) is self:
+            for group, before in self.groups.pop():
+                group.update(before)
 
 
 def flushed(count: int) -> bool:

@@ -46,7 +46,11 @@ def arange(*ends: float, dtype: Any = None, device: Any = None, **_: Any) -> Ten
     """From the first on, 0 if there is but one, by steps of the third, 1 if there is none, before the second."""
     start, end, step = (0, *ends, 1) if len(ends) == 1 else (*ends, 1)[:3]
     dtype = dtype or (torch.int64 if all(isinstance(x, int) for x in ends) else torch.get_default_dtype())
-    row = torch.ones(max(math.ceil((end - start) / step), 0), dtype=torch.int64).cumsum(0) - 1
+    if step == 0 or (end - start) / step < 0:
+        raise RuntimeError(f"arange expected a step that leads from {start} to {end}, found {step}")
+    row = torch.ones(math.ceil((end - start) / step), dtype=torch.int64).cumsum(0) - 1
+    if not dtype.is_floating_point:
+        start, step = int(start), int(step)
     return (row.to(torch.float64 if dtype.is_floating_point else dtype) * step + start).to(device, dtype)
 
 
@@ -99,9 +103,8 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     most = x.amax(dim, True)
     most = most.where(most.abs() != math.inf, 0)
     total = (x - most).exp().sum(dim, True)
-    found = torch.where(
-        total == 0, -math.inf, total.where(total != 0, 1).log() + most
-    )  # without a gradient that is NaN
+    logs = total.where(total != 0, 1).log()  # whose gradient is not NaN
+    found = torch.where(total == 0, -math.inf, logs + most)
     return found if keepdim else found.squeeze(dim)
 
 

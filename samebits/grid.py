@@ -29,15 +29,20 @@ def factor_bits(terms: int) -> int:
     return term_bits(terms) // 2
 
 
+def check_float32(x: Tensor) -> None:
+    """Raise NotExactError for numbers of another type."""
+    if x.dtype != torch.float32:
+        raise refusal(
+            "a sum or product", f"it is of {str(x.dtype).removeprefix('torch.')}; only of float32 is it exact"
+        )
+
+
 def on_grid(x: Tensor, bits: int, dims: tuple[int, ...]) -> Tensor:
     """float32 `x` as float64 with at most `bits` bits: whole multiples of one power of two for all along `dims`.
 
     They depend on nothing else. They are NaN if the largest is not finite.
     """
-    if x.dtype != torch.float32:
-        raise refusal(
-            "a sum or product", f"it is of {str(x.dtype).removeprefix('torch.')}; only of float32 is it exact"
-        )
+    check_float32(x)
     if not x.numel():
         return x.double()
     # Beside a number that is 2**(54 - bits) times the largest, a float64 has so many bits left, or one less.

@@ -13,6 +13,11 @@ from torch import Tensor
 exp, log, log1p = (FUNCTIONS[name] for name in ("exp", "log", "log1p"))
 
 
+def of_sum(x: Tensor, dim: int) -> float:
+    """By how much, relative to it, a library may miss the sum of exponentials: half a last place for each."""
+    return (x.shape[dim] if x.dim() else 1) * 2.0**-53
+
+
 def log_share(x: Tensor, dim: int, index: Index) -> Decimal:
     """The logarithm of a softmax, at an index."""
     row = [Decimal(z) for z in x.movedim(dim, -1)[(*index[:dim], *index[dim + 1 :])].tolist()]
@@ -22,8 +27,7 @@ def log_share(x: Tensor, dim: int, index: Index) -> Decimal:
 def softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
     """The float32 nearest to each of the probabilities."""
     x, dim = x.contiguous(), (*dims_of(x, dim), 0)[0]
-    # The library adds up the exponentials in its own order, at half a unit in the last place for each.
-    error = ERROR + x.numel() * 2.0**-53
+    error = ERROR + of_sum(x, dim)
     return nearest(x.double().softmax(dim), lambda index: log_share(x, dim, index).exp(), error)
 
 
@@ -31,7 +35,7 @@ def log_softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
     """Their logarithms, rounded to multiples of 2**-26, and then to float32."""
     x, dim = x.contiguous(), (*dims_of(x, dim), 0)[0]
     values = x.double().log_softmax(dim)
-    error = values.abs().mul_(2.0**-50).add_(ERROR + x.numel() * 2.0**-53)
+    error = values.abs().mul_(2.0**-50).add_(ERROR + of_sum(x, dim))
     low, high = fixed(values - error), fixed(values + error)
     return settled(low, high, fixed, lambda index: log_share(x, dim, index)).float()
 

@@ -15,7 +15,6 @@ from samebits.errors import WorkersError, refusal
 from torch import Tensor
 from torch._decomp import decomposition_table
 
-aten = torch.ops.aten
 Call = Callable[..., Any]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from samebits.errors import refusal
-from samebits.grid import SUM_BITS, on_grid, over, term_bits
+from samebits.grid import SUM_BITS, check_float32, on_grid, over, term_bits
 from torch import Tensor
 
 aten = torch.ops.aten
@@ -65,14 +65,15 @@ def variance_and_mean(x: Tensor, dim: Any = None, *more: bool, **options: Any) -
 
 def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Of each number and those before it."""
-    x = x.float()
-    if not x.dim():
-        return x.clone()
+    x = x.to(dtype or torch.float32)
+    if not x.dim() or not x.is_floating_point():
+        return torch.cumsum(x, dim)
     return rounded(on_grid(x, term_bits(x.shape[dim]), (dim % x.dim(),)).cumsum(dim))
 
 
 def put(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
     """`x` plus values, each at its place, counted in `x` from 0 on; each sum has a grid of its own."""
+    check_float32(x)
     values, places = values.expand(places.shape).flatten(), places.flatten()
     none = values.new_zeros(x.numel())
     largest = none.scatter_reduce(0, places, values.abs(), "amax").double()

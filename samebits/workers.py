@@ -175,10 +175,9 @@ def parts(own: torch.Tensor, dim: int, counts: tuple[int, ...]) -> list[torch.Te
             if worker == rank()
             else own.new_empty([*own.shape[:dim], count, *own.shape[dim + 1 :]])
         )
-        sent = part.byte() if part.dtype == torch.bool else part
         if part.numel():
-            _together(dist.broadcast, sent, worker)
-        found.append(sent.to(part.dtype))
+            _together(dist.broadcast, part.view(torch.uint8), worker)  # of all types
+        found.append(part)
     return found
 
 
