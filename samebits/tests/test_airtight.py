@@ -108,6 +108,9 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a Fourier transform": lambda: trained(loss=lambda made: torch.fft.rfft(made(X)).abs().sum()),
     "a formula that ends with itself": lambda: trained(loss=lambda made: torch.atan2(made(X), X[:, :3]).sum()),
     "the same once more": lambda: trained(loss=lambda made: torch.lgamma(made(X).exp()).sum()),
+    "numbers of float64 added to places": lambda: trained(
+        prepare=lambda made: torch.zeros(6).double().index_put((LABELS,), X[:, 0].double(), accumulate=True)
+    ),
     "a complex product": lambda: torch.ones(2) * 1j * trained(loss=lambda made: (made(X) * 2j).real.mean())[0].sum(),
     "complex numbers": lambda: trained(loss=lambda made: (made(X) * (1 + 2j)).abs().sum()),
     "several numbers for one place": lambda: trained(loss=lambda made: loss_of(made, last_of_each())),

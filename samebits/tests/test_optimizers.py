@@ -1,6 +1,7 @@
 """The optimizers' steps against NumPy's float32, one operation at a time; and what is refused, unseen."""
 
 import math
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -118,6 +119,33 @@ def test_steps_leave_an_optimizer_s_numbers_as_they_were() -> None:
     after = optimizer.param_groups[0]
     assert after == before and all(type(after[name]) is type(before[name]) for name in before)
     assert {type(beta) for beta in after["betas"]} == {float}
+
+
+def test_a_step_within_a_step_restores_both_optimizers() -> None:
+    parameters = [nn.Parameter(torch.ones(2)) for _ in range(2)]
+    outer, inner = (torch.optim.Adam([parameter]) for parameter in parameters)
+
+    def closure() -> torch.Tensor:
+        for parameter in parameters:
+            parameter.grad = torch.ones(2)
+        inner.step()
+        return torch.ones(())
+
+    def other() -> None:  # whose hooks are not for this thread's steps
+        with samebits.exact():
+            entered.set()
+            left.wait(60)
+
+    entered, left = threading.Event(), threading.Event()
+    thread = threading.Thread(target=other, daemon=True)
+    thread.start()
+    entered.wait()
+    with samebits.exact():
+        outer.step(closure)
+    left.set()
+    thread.join()
+    for optimizer in (outer, inner):
+        assert {type(beta) for beta in optimizer.param_groups[0]["betas"]} == {float}
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3, 17, 600, 10_000, 0.004, -2, 7.5])
