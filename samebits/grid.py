@@ -37,17 +37,35 @@ def check_float32(x: Tensor) -> None:
         )
 
 
-def on_grid(x: Tensor, bits: int, dims: tuple[int, ...]) -> Tensor:
-    """float32 `x` as float64 with at most `bits` bits: whole multiples of one power of two for all along `dims`.
+def on_grid(x: Tensor, bits: int, most: Tensor | tuple[int, ...]) -> Tensor:
+    """float32 `x` as float64 with at most `bits` bits: whole multiples of a power of two.
 
-    They depend on nothing else. They are NaN if the largest is not finite.
+    It is one for all along dimensions; `most` is the largest magnitude along them, or their numbers. The multiples
+    depend on nothing else, and are NaN if the largest is not finite.
     """
-    check_float32(x)
-    if not x.numel():
-        return x.double()
+    most = most if isinstance(most, Tensor) else largest(x, most)
     # Beside a number that is 2**(54 - bits) times the largest, a float64 has so many bits left, or one less.
-    largest, times = x.abs().amax(dims, keepdim=True).double(), math.ldexp(1.0, SUM_BITS + 1 - bits)
-    return x.double().add_(largest, alpha=times).sub_(largest, alpha=times)
+    times = math.ldexp(1.0, SUM_BITS + 1 - bits)
+    return x.double().add_(most, alpha=times).sub_(most, alpha=times)
+
+
+def largest(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The largest magnitudes of float32 `x` along `dims`, which stay as 1, as float64; raises NotExactError."""
+    check_float32(x)
+    return (x.abs().amax(dims, keepdim=True) if x.numel() else x.new_zeros(())).double()
+
+
+AT_ONCE = 2**16  # numbers that stay in a processor's caches: what is made of more is new memory, which takes longer
+
+
+def parts(x: Tensor) -> tuple[Tensor, ...]:
+    """`x` (n, ...) by so many numbers, or more if one of n has more; as it is if workers share it."""
+    return x.split(max(AT_ONCE * len(x) // max(x.numel(), 1), 1)) if type(x) is Tensor else (x,)
+
+
+def joined(each: list[Tensor]) -> Tensor:
+    """Parts along the first dimension as one tensor."""
+    return torch.cat(each) if len(each) > 1 else each[0]
 
 
 def over(x: Tensor, n: float) -> Tensor:

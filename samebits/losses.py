@@ -10,6 +10,7 @@ from samebits.grid import over
 from samebits.sums import dims_of, mean, sum_
 from torch import Tensor
 
+aten = torch.ops.aten
 exp, log, log1p = (FUNCTIONS[name] for name in ("exp", "log", "log1p"))
 
 
@@ -61,32 +62,22 @@ def nll_loss(
     logs: Tensor, labels: Tensor, weight: Tensor | None, reduction: int, ignored: int
 ) -> tuple[Tensor, Tensor]:
     """Minus the logarithms (n, classes) of the labels' probabilities: each, their mean (1), or sum (2); and weights."""
-    kept, places = of_labels(labels, ignored)
-    losses = torch.where(kept, -logs.gather(-1, places).squeeze(-1), 0)
-    weights = kept if weight is None else weight[places.squeeze(-1)] * kept
-    losses = losses if weight is None else losses * weights
+    losses = aten.nll_loss_forward(logs, labels, weight, 0, ignored)[0]
     if reduction == 0 and logs.dim() > 1:
         return losses, losses.new_zeros(())
-    total, of_all = sum_(losses), weights.sum().float() if weight is None else sum_(weights)
-    return total / of_all if reduction == 1 else total, of_all
+    if weight is None:
+        of_all = (labels != ignored).sum().float()
+    else:
+        of_all = sum_(aten.nll_loss_forward(torch.full_like(logs, -1), labels, weight, 0, ignored)[0])
+    return sum_(losses) / of_all if reduction == 1 else sum_(losses), of_all
 
 
 def nll_loss_gradient(
     gradient: Tensor, logs: Tensor, labels: Tensor, weight: Tensor | None, reduction: int, ignored: int, of_all: Tensor
 ) -> Tensor:
     """Of the logarithms."""
-    kept, places = of_labels(labels, ignored)
-    each = -gradient / of_all if reduction == 1 else -gradient
-    each = torch.where(kept, each if weight is None else each * weight[places.squeeze(-1)], 0)
-    return torch.zeros_like(logs).scatter_(-1, places, each.unsqueeze(-1))
-
-
-def of_labels(labels: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
-    """Which labels are not ignored, and where their logarithms are; of the others anywhere."""
-    if labels.is_floating_point():
-        raise RuntimeError(f"expected labels that are whole numbers, found {labels.dtype}")
-    kept = labels != ignored
-    return kept, (labels.long() * kept).unsqueeze(-1)
+    each = torch.where(labels == ignored, 0, gradient / of_all if reduction == 1 else gradient)
+    return aten.nll_loss_backward(each, logs, labels, weight, 0, ignored, of_all)  # type: ignore[no-any-return]
 
 
 def binary_cross_entropy(x: Tensor, y: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:

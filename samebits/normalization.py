@@ -8,7 +8,7 @@ from typing import Any
 
 from samebits.functions import FUNCTIONS
 from samebits.grid import over
-from samebits.sums import sum_
+from samebits.sums import sum_, sum_of_products
 from torch import Tensor
 
 rsqrt = FUNCTIONS["rsqrt"]
@@ -26,20 +26,20 @@ def standardized(x: Tensor, dims: Dims, eps: float) -> tuple[Tensor, Tensor, Ten
     n = terms(x, dims)
     mean = over(sum_(x, dims, True), n)
     y = x - mean
-    variance = over(sum_(y * y, dims, True), n)
+    variance = over(sum_of_products(y, y, dims), n)
     scale = rsqrt(variance + eps)
     return y.mul_(scale), mean, variance, scale
 
 
 def for_input(gradient: Tensor, y: Tensor, by_one: Tensor, by_y: Tensor, scale: Tensor, n: int) -> Tensor:
-    """The gradient of x, from that of standardized y, and its sums, also by y."""
-    return (gradient - over(by_one, n)).sub_(y * over(by_y, n)).mul_(scale)
+    """The gradient of x, from that of standardized y, which is changed, and its sums, also by y."""
+    return (gradient - over(by_one, n)).sub_(y.mul_(over(by_y, n))).mul_(scale)
 
 
 def weighted(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """Times weight, plus bias."""
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    """y, which is changed, times weight, plus bias."""
+    y = y if weight is None else y.mul_(weight)
+    return y if bias is None else y.add_(bias)
 
 
 # Over images, by channel, which is the second dimension
@@ -85,7 +85,7 @@ def batch_norm_backward(
         y = (x - channels(mean, x)).mul_(scale)
     else:
         y, scale = in_evaluation(x, running_mean, running_var, eps)
-    by_one, by_y = sum_(gradient, dims, True), sum_(gradient * y, dims, True)
+    by_one, by_y = sum_(gradient, dims, True), sum_of_products(gradient, y, dims)
     whole = scale if weight is None else scale * channels(weight, x)
     for_x = for_input(gradient, y, by_one, by_y, whole, terms(x, dims)) if training else gradient * whole
     return for_x if mask[0] else None, by_y.flatten() if mask[1] else None, by_one.flatten() if mask[2] else None
@@ -114,10 +114,10 @@ def layer_norm_backward(
     y, dims = (x - mean).mul_(scale), tuple(range(x.dim() - len(shape), x.dim()))
     by_number = tuple(range(x.dim() - len(shape)))
     for_y = gradient if weight is None else gradient * weight
-    sums = sum_(for_y, dims, True), sum_(for_y * y, dims, True)
+    sums, by_y = (sum_(for_y, dims, True), sum_of_products(for_y, y, dims)), gradient * y
     return (
         for_input(for_y, y, *sums, scale, terms(x, dims)) if mask[0] else None,
-        (sum_(gradient * y, by_number) if by_number else gradient * y) if mask[1] else None,
+        (sum_(by_y, by_number) if by_number else by_y) if mask[1] else None,
         (sum_(gradient, by_number) if by_number else gradient.clone()) if mask[2] else None,
     )
 
@@ -138,10 +138,11 @@ def group_norm_backward(
     scale = scale.unsqueeze(2)
     y = (x.reshape(n, groups, -1) - mean.unsqueeze(2)).mul_(scale)
     for_y = (gradient if weight is None else gradient * channels(weight, x)).reshape(n, groups, -1)
-    sums, by_channel = (sum_(for_y, (2,), True), sum_(for_y * y, (2,), True)), (0, *range(2, x.dim()))
+    sums, by_channel = (sum_(for_y, (2,), True), sum_of_products(for_y, y, (2,))), (0, *range(2, x.dim()))
+    by_y = gradient * y.view(x.shape)
     return (
         for_input(for_y, y, *sums, scale, y.shape[2]).view(x.shape) if mask[0] else None,
-        sum_(gradient * y.view(x.shape), by_channel) if mask[1] else None,
+        sum_(by_y, by_channel) if mask[1] else None,
         sum_(gradient, by_channel) if mask[2] else None,
     )
 

@@ -4,12 +4,13 @@ Each has a name and a variant, as aten.add.Tensor. One that ends with _ changes 
 """
 
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
 from samebits import activations, draws, formulas, functions, losses, normalization, products, sums
 from samebits.errors import refusal
-from samebits.grid import over
+from samebits.grid import AT_ONCE, over, parts
 from samebits.shared import tensors_of
 from torch import Tensor
 from torch._decomp import decomposition_table
@@ -165,10 +166,25 @@ def way(func: Any) -> Way:
     if base != name and str(func._schema.arguments[0].type) == "Tensor":
         return Way(in_place(base, variant), is_ordinary=True)
     if compute := COMPUTED.get(f"{name}.{variant}") or COMPUTED.get(name):
-        return Way(compute, is_each=is_each)
+        return Way(some_at_once(compute) if torch.Tag.pointwise in func.tags else compute, is_each=is_each)
     if formula := decomposition_table.get(func) or (func._can_decompose() and func.decompose):
         return Way(formula, is_ordinary=True)
     return Way(unknown(func))
+
+
+def some_at_once(compute: Call) -> Call:
+    """What computes each of many numbers by itself, done with some of them after the other."""
+
+    def by_parts(*args: Any, **kwargs: Any) -> Any:
+        x = args[0]
+        if type(x) is not Tensor or x.numel() <= AT_ONCE or not x.is_contiguous():
+            return compute(*args, **kwargs)
+        if any(y.shape != x.shape or not y.is_contiguous() for y in args[1:] if isinstance(y, Tensor)):
+            return compute(*args, **kwargs)
+        each = [parts(y.view(-1)) if isinstance(y, Tensor) else repeat(y) for y in args]
+        return torch.cat([compute(*part, **kwargs) for part in zip(*each, strict=False)]).view(x.shape)
+
+    return by_parts
 
 
 def are_complex(values: Any) -> bool:

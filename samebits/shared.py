@@ -417,18 +417,32 @@ def selected_rows(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -
 
 def by_image(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     """Of each image, which are the first dimension of all tensors."""
-    given: list[Any] = [*tensors_of(args)]
-    if any(not isinstance(x, Shared) or x.along or x.counts != given[0].counts for x in given):
-        return None
-    name, x = func._schema.name, given[0]
+    counts = next(x.counts for x in tensors_of(args) if isinstance(x, Shared))
+    for x in tensors_of(args):
+        if (x.along or x.counts != counts) if isinstance(x, Shared) else len(x) != sum(counts):
+            return None
+    name, x = func._schema.name, args[0]
     if x.dim() != DIMS.get(name.removeprefix("aten::"), x.dim()):
         return None
     if "pad" in name and len(args[1]) // 2 >= x.dim():
         return None
     if name.startswith(("aten::gather", "aten::scatter")) and args[1] % x.dim() == 0:
         return None
-    found = compute(*mapped(lambda x: x.local, args), **kwargs)
-    return mapped(lambda y: Shared(y, 0, x.counts), found)
+    found = compute(*mapped(lambda x: x.local if isinstance(x, Shared) else own(x, 0, counts), args), **kwargs)
+    return mapped(lambda y: Shared(y, 0, counts), found)
+
+
+def labelled(n: int) -> Call:
+    """Each image's loss, or its gradient; the first `n` arguments are of images, others of classes."""
+
+    def rule(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
+        each, others = args[:n], args[n:]
+        if others[1] != 0 or any(not isinstance(x, Shared) or x.along or x.counts != each[0].counts for x in each):
+            return None
+        found = compute(*(x.local for x in each), *others, **kwargs)
+        return mapped(lambda y: Shared(y, 0, each[0].counts) if y.dim() else y, found)
+
+    return rule
 
 
 DIMS = {"max_pool2d_with_indices": 4, "im2col": 4, "reflection_pad2d": 4, "col2im": 3}  # if images are the first
@@ -443,7 +457,9 @@ NAMES = {
     "mean prod var argmax argmin cumsum _softmax _log_softmax max min flip median all": reduced(None),
     "sort": reduced(None, 1, -1),
     "topk": reduced(None, 2, -1),
-    "mm bmm": product,
+    "mm bmm matmul": product,
+    "nll_loss_forward": labelled(2),
+    "nll_loss_backward": labelled(3),
     "convolution": convolution,
     "convolution_backward": convolution_backward,
     "t transpose permute unsqueeze": turned,

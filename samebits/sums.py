@@ -5,12 +5,13 @@ PyTorch's own functions do the adding, on float64; what comes out is rounded to 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
 from samebits.errors import refusal
-from samebits.grid import SUM_BITS, check_float32, on_grid, over, term_bits
+from samebits.grid import AT_ONCE, SUM_BITS, check_float32, largest, on_grid, over, parts, term_bits
 from torch import Tensor
 
 aten = torch.ops.aten
@@ -38,8 +39,19 @@ def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
         return torch.sum(x, dims, keepdim)
     if not x.dim():
         return x.clone()
-    terms = math.prod(x.shape[d] for d in dims)
-    return rounded(on_grid(x, term_bits(terms), dims).sum(dims, keepdim))
+    return summed(parts(x) if x.numel() > AT_ONCE and 0 in dims else [x], dims, keepdim)
+
+
+def sum_of_products(x: Tensor, y: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Of x * y, of one shape, along dimensions, which stay as 1."""
+    return summed([a * b for a, b in zip(parts(x), parts(y), strict=True)] if 0 in dims else [x * y], dims, True)
+
+
+def summed(each: Sequence[Tensor], dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    """Of the parts of a tensor; if there are several, they are along the first dimension, which is one of `dims`."""
+    terms = math.prod(sum(map(len, each)) if dim == 0 else each[0].shape[dim] for dim in dims)
+    bits, most = term_bits(terms), reduce(torch.maximum, (largest(part, dims) for part in each))
+    return reduce(Tensor.add_, (on_grid(part, bits, most).sum(dims, keepdim) for part in each)).float()
 
 
 def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:

@@ -176,7 +176,7 @@ def parts(own: torch.Tensor, dim: int, counts: tuple[int, ...]) -> list[torch.Te
             else own.new_empty([*own.shape[:dim], count, *own.shape[dim + 1 :]])
         )
         if part.numel():
-            _together(dist.broadcast, part.view(torch.uint8), worker)  # of all types
+            _together(dist.broadcast, part.view(-1).view(torch.uint8), worker)  # of all types
         found.append(part)
     return found
 

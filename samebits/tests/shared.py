@@ -291,10 +291,22 @@ def tell(networks: list[str]) -> None:
                 found = compute(case, x)
                 if workers.rank() == 0:
                     print(f"{way} {name}: {found}", flush=True)
+        gathered = counted("parts")
         for name in networks:
+            gathered.clear()
             losses, digest = train(name, samebits.exact(), 2)
             if workers.rank() == 0:
-                print(f"{name}: {losses} {digest}", flush=True)
+                print(f"{name}: {losses} {digest}", *gathered if name in OF_IMAGES else (), flush=True)
+
+
+OF_IMAGES = ("examples", "convolutional", "resnet18")  # networks for which no worker needs the images of others
+
+
+def counted(name: str) -> list[str]:
+    """A list to which each call of a function of workers adds its name."""
+    calls, function = list[str](), getattr(workers, name)
+    setattr(workers, name, lambda *given: (calls.append(name), function(*given))[1])
+    return calls
 
 
 def start(rank: int, environment: dict[str, str], networks: list[str]) -> int:

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samebits import functions, grid
-from samebits.products import Windows
+from samebits.products import Way, convolution, convolution_backward
 from torch.nn import functional
 
 Tensors = tuple[torch.Tensor, ...]
@@ -144,26 +144,43 @@ def test_wide_layers_large_batches_and_stacks_are_exact(n: int, k: int, m: int) 
 # What must not matter
 
 
-@pytest.mark.parametrize("n", [0, 3])
+@pytest.mark.parametrize("n", [0, 3, 9])
 @pytest.mark.parametrize(
     ("size", "taps", "stride", "padding", "dilation"),
     [
         ([1, 1], [3, 3], [1, 1], [1, 1], [1, 1]),
         ([4, 9], [3, 2], [2, 3], [1, 0], [1, 2]),
         ([2, 2], [1, 1], *[[1, 1]] * 3),
+        ([9, 7], [3, 3], [1, 1], [0, 0], [1, 1]),
     ],
 )
-def test_both_ways_of_a_convolution_give_the_same_sums(n, size, taps, stride, padding, dilation) -> None:
+def test_a_convolution_by_windows_or_by_some_images_gives_the_same_sums(n, size, taps, stride, padding, dilation):
     draw = torch.Generator().manual_seed(2)
     x, weight = (torch.randint(-9, 9, shape, generator=draw).double() for shape in ([n, 3, *size], [4, 3, *taps]))
     options = stride, padding, dilation, False, [0, 0], 1
-    windows, expected = Windows(x, weight, *options), torch.ops.aten.convolution(x, weight, None, *options)
-    assert windows.are_few == (expected[:1].numel() // 4 <= 16)
-    assert torch.equal(windows.sums(x, weight), expected) and windows.sums(x, weight).is_contiguous()
+    expected = torch.ops.aten.convolution(x, weight, None, *options)
     gradient = torch.randint(-9, 9, expected.shape, generator=draw).double()
     of_expected = torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, [True, True, False])
-    assert torch.equal(windows.for_images(gradient, x, weight), of_expected[0])
-    assert torch.equal(windows.for_weight(gradient, x, weight), of_expected[1])
+    assert Way(x, weight, *options).by_windows == (math.prod(expected.shape[2:]) <= 16)
+    found = convolution(x.float(), weight.float(), None, *options)
+    assert torch.equal(found, expected.float()) and found.is_contiguous()
+    factors = gradient.float(), x.float(), weight.float()
+    for_x, for_weight, for_bias = convolution_backward(*factors, [4], *options, [True, True, True])
+    assert torch.equal(for_x, of_expected[0].float()) and torch.equal(for_weight, of_expected[1].float())
+    assert torch.equal(for_bias, gradient.sum((0, 2, 3)).float())
+
+
+def test_what_is_computed_by_parts_has_the_bits_of_the_whole() -> None:
+    x = torch.randn(5, 7, 2_000, generator=torch.Generator().manual_seed(3))
+    on_the_grid = (x * 2**20).round() / 2**20  # so the sums of float64 are the right ones
+    with samebits.exact():
+        for dims in ((0,), (0, 2), (0, 1, 2)):
+            expected = on_the_grid.numpy().astype(np.float64).sum(dims).astype(np.float32)
+            np.testing.assert_array_equal(on_the_grid.sum(dims).numpy(), expected)
+        assert torch.equal(x.exp(), torch.stack([part.exp() for part in x]))
+        assert torch.equal(x.mT.sigmoid(), x.sigmoid().mT)
+        x[1, 0, 0] = math.inf
+        assert x.sum((0, 2)).isnan().tolist() == [True] + 6 * [False]
 
 
 @many
