@@ -99,6 +99,7 @@ def normals(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = Non
 @torch.no_grad()
 def multinomial(p: Tensor, count: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
     """Indices along the last dimension, with probabilities in proportion to float `p`, of one or two dimensions."""
+    p = p.float()  # a sampler's are float64
     most = p.amax(-1, keepdim=True)
     check(bool(((p >= 0) & (p < math.inf) & (most > 0)).all()), "multinomial expects finite p >= 0, some of them > 0")
     if not replacement:  # the first that happen, if each happens in exponential time

@@ -44,7 +44,7 @@ class Mode(TorchDispatchMode):
             if way.is_each and operations.are_complex(args):
                 raise refusal(func, "it is of complex numbers; only of float32 is it exact")
             return way.compute(*args, **kwargs)
-        if not operations.are_floats(func, args, kwargs):
+        if not way.is_drawn and not operations.are_floats(func, args, kwargs):
             found = func(*args, **kwargs)
             if not isinstance(found, Tensor) or not found.is_floating_point():
                 return found  # whole numbers don't round

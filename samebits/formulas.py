@@ -82,7 +82,7 @@ def cumprod(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     found = list(x.unbind(dim) if x.dim() else [x])
     for i in range(1, len(found)):
         found[i] = found[i - 1] * found[i]
-    return torch.stack(found, dim) if x.dim() else x.clone()
+    return torch.stack(found, dim) if x.dim() and found else x.clone()
 
 
 def trilinear(a: Tensor, b: Tensor, c: Tensor, of_a: Any, of_b: Any, of_c: Any, summed: Any, unroll: int = 1) -> Tensor:
@@ -100,7 +100,7 @@ def distances(x: Tensor, y: Tensor, p: float = 2.0, *_: Any) -> Tensor:
 
 def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """Less the largest, unless that is infinite."""
-    most = x.amax(dim, True)
+    most = x.amax(dim, True) if x.numel() else x.sum(dim, True)
     most = most.where(most.abs() != math.inf, 0)
     total = (x - most).exp().sum(dim, True)
     logs = total.where(total != 0, 1).log()  # whose gradient is not NaN

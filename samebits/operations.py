@@ -128,7 +128,7 @@ COMPUTED: dict[str, Any] = {
     **losses.COMPUTED,
     **normalization.COMPUTED,
 }
-ORDINARY: dict[str, Call] = {**draws.DRAWS, **formulas.FORMULAS, **formulas.GRADIENTS}
+ORDINARY: dict[str, Call] = {**formulas.FORMULAS, **formulas.GRADIENTS}
 
 
 class Way(NamedTuple):
@@ -137,6 +137,7 @@ class Way(NamedTuple):
     compute: Call
     is_right: bool = False  # of all types of numbers
     is_ordinary: bool = False  # code that is looked at itself, one operation after the other
+    is_drawn: bool = False  # of all types of numbers
     is_each: bool = False  # whether it does the same with each number, or row, and nothing else
 
 
@@ -157,6 +158,8 @@ def way(func: Any) -> Way:
         return Way(func, is_right=True, is_each=is_each)
     if base in OF_ZEROS:
         return Way(unsigned(func), is_right=True, is_each=is_each)
+    if name in draws.DRAWS:
+        return Way(draws.DRAWS[name], is_ordinary=True, is_drawn=True)
     if name in ORDINARY:
         return Way(ORDINARY[name], is_ordinary=True)
     if name.startswith("_foreach_"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from samebits.errors import refusal
-from samebits.grid import AT_ONCE, SUM_BITS, check_float32, largest, on_grid, over, parts, term_bits
+from samebits.grid import AT_ONCE, LARGEST, SUM_BITS, check_float32, largest, on_grid, over, parts, term_bits
 from torch import Tensor
 
 aten = torch.ops.aten
@@ -88,10 +88,10 @@ def put(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
     check_float32(x)
     values, places = values.expand(places.shape).flatten(), places.flatten()
     none = values.new_zeros(x.numel())
-    largest = none.scatter_reduce(0, places, values.abs(), "amax").double()
+    most = none.scatter_reduce(0, places, values.abs(), "amax").double().clamp_(max=LARGEST)
     terms = none.long().index_add(0, places, torch.ones_like(places))
     bits = SUM_BITS - torch.frexp((terms - 1).double()).exponent
-    large = largest.mul_(torch.ldexp(torch.ones_like(largest), SUM_BITS + 1 - bits)).index_select(0, places)
+    large = most.mul_(torch.ldexp(torch.ones_like(most), SUM_BITS + 1 - bits)).index_select(0, places)
     sums = none.double().index_add(0, places, values.double() + large - large)
     return x + rounded(sums).view(x.shape)
 
