@@ -41,8 +41,8 @@ def check_float32(x: Tensor) -> None:
 def on_grid(x: Tensor, bits: int, most: Tensor | tuple[int, ...]) -> Tensor:
     """float32 `x` as float64 with at most `bits` bits: whole multiples of a power of two.
 
-    It is one for all along dimensions; `most` is the largest magnitude along them, or their numbers. The multiples
-    depend on nothing else, and are NaN if it is.
+    It is one for all along some dimensions: `most` is the largest magnitude along them, or says which they are. What
+    becomes of a number depends on nothing else; it is NaN if the largest is.
     """
     most = most if isinstance(most, Tensor) else largest(x, most)
     # Beside a number that is 2**(54 - bits) times the largest, a float64 has so many bits left, or one less.
@@ -63,8 +63,9 @@ AT_ONCE = 2**16  # numbers that stay in a processor's caches: what is made of mo
 
 
 def parts(x: Tensor) -> tuple[Tensor, ...]:
-    """`x` (n, ...) by so many numbers, or more if one of n has more; as it is if workers share it."""
-    return x.split(max(AT_ONCE * len(x) // max(x.numel(), 1), 1)) if type(x) is Tensor else (x,)
+    """`x` (n, ...) by so many numbers, or more if one of n has more; whole on a GPU, or if workers share it."""
+    is_here = type(x) is Tensor and x.device.type == "cpu"
+    return x.split(max(AT_ONCE * len(x) // max(x.numel(), 1), 1)) if is_here else (x,)
 
 
 def joined(each: list[Tensor]) -> Tensor:

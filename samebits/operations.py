@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from samebits import activations, draws, formulas, functions, losses, normalization, products, sums
 from samebits.errors import refusal
-from samebits.grid import AT_ONCE, over, parts
+from samebits.grid import AT_ONCE, joined, over, parts
 from samebits.shared import tensors_of
 from torch import Tensor
 from torch._decomp import decomposition_table
@@ -185,7 +185,7 @@ def some_at_once(compute: Call) -> Call:
         if any(y.shape != x.shape or not y.is_contiguous() for y in args[1:] if isinstance(y, Tensor)):
             return compute(*args, **kwargs)
         each = [parts(y.view(-1)) if isinstance(y, Tensor) else repeat(y) for y in args]
-        return torch.cat([compute(*part, **kwargs) for part in zip(*each, strict=False)]).view(x.shape)
+        return joined([compute(*part, **kwargs) for part in zip(*each, strict=False)]).view(x.shape)
 
     return by_parts
 

@@ -44,9 +44,9 @@ def convolution(
     """Of images (n, channels, ...), as aten.convolution."""
     bits = factor_bits((len(weight) if transposed else weight.shape[1]) * weight[0, 0].numel())
     of_one, of_all = tuple(range(1, x.dim())), tuple(range(x.dim()))
-    way = Way(x, weight, stride, padding, dilation, transposed, output_padding, groups)
+    by = Convolver(x, weight, stride, padding, dilation, transposed, output_padding, groups)
     weights = on_grid(weight, bits, of_all if transposed else of_one)
-    found = joined([rounded(way.sums(on_grid(part, bits, of_one), weights)) for part in way.parts(x)])
+    found = joined([rounded(by.sums(on_grid(part, bits, of_one), weights)) for part in by.parts(x)])
     return found if bias is None else found.add_(bias.view(-1, *[1] * (x.dim() - 2)))
 
 
@@ -55,23 +55,23 @@ def convolution_backward(
     transposed: bool, output_padding: Any, groups: int, mask: list[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
     """Of the images, the weight and the bias; those that `mask` does not name are None."""
-    way = Way(x, weight, stride, padding, dilation, transposed, output_padding, groups)
+    by = Convolver(x, weight, stride, padding, dilation, transposed, output_padding, groups)
     of_one, of_all = tuple(range(1, x.dim())), tuple(range(x.dim()))
     for_x = for_weight = None
     if mask[0]:
         bits = factor_bits(max(len(weight), weight.shape[1]) * weight[0, 0].numel())
-        weights, pairs = on_grid(weight, bits, of_all), zip(way.parts(gradient), way.parts(x), strict=True)
-        for_x = joined([rounded(way.for_images(on_grid(part, bits, of_one), of, weights)) for part, of in pairs])
+        weights, pairs = on_grid(weight, bits, of_all), zip(by.parts(gradient), by.parts(x), strict=True)
+        for_x = joined([rounded(by.for_images(on_grid(part, bits, of_one), of, weights)) for part, of in pairs])
     if mask[1]:
         positions = len(x) * max(math.prod(gradient.shape[2:]), math.prod(x.shape[2:]) * transposed)
         bits, most = factor_bits(max(positions, 1)), [largest(factor, of_all) for factor in (gradient, x)]
-        pairs = zip(way.parts(gradient), way.parts(x), strict=True)
-        sums = (way.for_weight(*map(on_grid, pair, (bits, bits), most)) for pair in pairs)
+        pairs = zip(by.parts(gradient), by.parts(x), strict=True)
+        sums = (by.for_weight(*map(on_grid, pair, (bits, bits), most)) for pair in pairs)
         for_weight = rounded(reduce(Tensor.add_, sums))
     return for_x, for_weight, sum_(gradient, (0, *range(2, x.dim()))) if mask[2] else None
 
 
-class Way:
+class Convolver:
     """How to convolve float64 images, some at once: what is made of few stays in the caches, and is not new memory.
 
     Where an image has few windows, one product, of those of all images, takes half to an eighth of the time.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from samebits import workers
 from samebits.errors import WorkersError, refusal
+from samebits.sums import dims_of
 from torch import Tensor
 from torch._decomp import decomposition_table
 
@@ -201,12 +202,6 @@ def remade(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
         return None
     found = compute(x.local, *args[1:], **kwargs)
     return x if found is x.local else Shared(found, x.along, x.counts)  # in place, or not
-
-
-def dims_of(x: Tensor, dim: Any) -> list[int]:
-    """The dimensions that `dim` names, from 0 on; all of them if it is None or empty."""
-    named = [dim] if isinstance(dim, int) else dim or range(x.dim())
-    return [d % max(x.dim(), 1) for d in named]
 
 
 def reduced(meet: Call | None, place: int = 1, default: Any = None) -> Call:

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samebits import functions, grid
-from samebits.products import Way, convolution, convolution_backward
+from samebits.products import Convolver, convolution, convolution_backward
 from torch.nn import functional
 
 Tensors = tuple[torch.Tensor, ...]
@@ -161,7 +161,7 @@ def test_a_convolution_by_windows_or_by_some_images_gives_the_same_sums(n, size,
     expected = torch.ops.aten.convolution(x, weight, None, *options)
     gradient = torch.randint(-9, 9, expected.shape, generator=draw).double()
     of_expected = torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, [True, True, False])
-    assert Way(x, weight, *options).by_windows == (math.prod(expected.shape[2:]) <= 16)
+    assert Convolver(x, weight, *options).by_windows == (math.prod(expected.shape[2:]) <= 16)
     found = convolution(x.float(), weight.float(), None, *options)
     assert torch.equal(found, expected.float()) and found.is_contiguous()
     factors = gradient.float(), x.float(), weight.float()
