@@ -98,6 +98,18 @@ def distances(x: Tensor, y: Tensor, p: float = 2.0, *_: Any) -> Tensor:
     return torch.linalg.vector_norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1)
 
 
+def renorm(x: Tensor, p: float, dim: int, most: float) -> Tensor:
+    """What is longer than `most` along `dim` made as short."""
+    length = torch.linalg.vector_norm(x, p, [d for d in range(x.dim()) if d != dim % x.dim()], True)
+    return x * torch.where(length > most, most / (length + 1e-7), 1)
+
+
+def embedding_renorm(weight: Tensor, index: Tensor, most: float, p: float) -> Tensor:
+    """The rows that have these numbers made as short."""
+    rows = index.unique()
+    return weight.index_copy(0, rows, renorm(weight[rows], p, 0, most))
+
+
 def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """Less the largest, unless that is infinite."""
     most = x.amax(dim, True) if x.numel() else x.sum(dim, True)
@@ -207,6 +219,8 @@ FORMULAS: dict[str, Call] = {
     "linspace": linspace,
     "prod": prod,
     "cumprod": cumprod,
+    "renorm": renorm,
+    "embedding_renorm": embedding_renorm,
     "logsumexp": logsumexp,
     "logaddexp": logaddexp,
     "_trilinear": trilinear,

@@ -82,7 +82,7 @@ def nll_loss_gradient(
 
 def binary_cross_entropy(x: Tensor, y: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:
     """Of probabilities and labels from 0 to 1; logarithms are -100 at least."""
-    if ((x < 0) | (x > 1)).any():
+    if not ((x >= 0) & (x <= 1)).all():
         raise RuntimeError("all elements of input should be between 0 and 1")
     losses = (y - 1) * log1p(-x).clamp(min=-100) - y * log(x).clamp(min=-100)
     return reduced(losses if weight is None else losses * weight, reduction)

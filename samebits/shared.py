@@ -223,7 +223,7 @@ def reduced(meet: Call | None, place: int = 1, default: Any = None) -> Call:
     return rule
 
 
-def left(x: Shared, y: Tensor, dims: list[int]) -> int:
+def left(x: Shared, y: Tensor, dims: tuple[int, ...]) -> int:
     """Which dimension images are of a result that may lack `dims`."""
     return x.along if y.dim() == x.dim() else x.along - sum(d < x.along for d in dims)
 
@@ -376,8 +376,8 @@ def selected(place: int) -> Call:
         found = compute(x.local, *args[1:], **kwargs)
         whole = compute(torch.empty_strided(x.shape, x.stride(), device="meta"), *args[1:], **kwargs)
         if isinstance(found, Tensor):
-            return Shared(found, left(x, found, [dim]), x.counts, whole.stride())
-        return [Shared(y, left(x, y, [dim]), x.counts, z.stride()) for y, z in zip(found, whole, strict=True)]
+            return Shared(found, left(x, found, (dim,)), x.counts, whole.stride())
+        return [Shared(y, left(x, y, (dim,)), x.counts, z.stride()) for y, z in zip(found, whole, strict=True)]
 
     return rule
 

@@ -161,7 +161,7 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     source = source[tuple(map(slice, index.shape))]
     if x.dim() == 0 or dim % x.dim() == 0:
         return put(x, numbered(x).gather(dim, index), source)
-    values = on_grid(source, term_bits(max(source.numel() // len(source), 1)), tuple(range(1, x.dim())))
+    values = on_grid(source, term_bits(max(math.prod(source.shape[1:]), 1)), tuple(range(1, x.dim())))
     return x + rounded(torch.zeros_like(x, dtype=torch.float64).scatter_add(dim, index, values))
 
 
