@@ -7,10 +7,8 @@ Stroke = list[tuple[float, float]]
 
 def line(text: str) -> list[Stroke]:
     """Strokes from hundredths of the paper, as in `20,80 50,20 / 30,60 70,60`."""
-    return [
-        [(int(x) / 100, int(y) / 100) for x, y in (point.split(",") for point in stroke.split())]
-        for stroke in text.split(" / ")
-    ]
+    strokes = [[point.split(",") for point in stroke.split()] for stroke in text.split(" / ")]
+    return [[(int(x) / 100, int(y) / 100) for x, y in stroke] for stroke in strokes]
 
 
 def arc(x: float, y: float, radius: float, start: float = 0, end: float = 360, n: int = 24) -> Stroke:
@@ -19,8 +17,8 @@ def arc(x: float, y: float, radius: float, start: float = 0, end: float = 360, n
     return [(x + radius * cos(angle), y + radius * sin(angle)) for angle in angles]
 
 
-# Those by which the doubt was chosen
-CHOSEN = {
+SHAPES = {
+    # Those by which the doubt was chosen
     "?": [[*arc(0.5, 0.32, 0.17, -180, 60), (0.5, 0.55), (0.5, 0.65)], *line("50,80 50,81")],
     "house": line("25,85 25,50 50,20 75,50 75,85 25,85"),
     "B": line("35,15 35,85 / 35,15 55,17 62,30 55,45 35,48 58,52 67,67 58,83 35,85"),
@@ -40,9 +38,7 @@ CHOSEN = {
     "M": line("20,85 20,15 50,60 80,15 80,85"),
     "W": line("15,15 30,85 50,40 70,85 85,15"),
     "smiley": [arc(0.5, 0.5, 0.36), *line("38,40 39,40 / 62,40 63,40"), arc(0.5, 0.52, 0.18, 20, 160)],
-}  # fmt: skip
-# Others that were looked at, too
-OTHERS = {
+    # Others that were looked at, too
     "D": line("30,15 30,85 50,85 70,65 70,35 50,15 30,15"),
     "F": line("70,15 30,15 30,85 / 30,48 60,48"),
     "N": line("25,85 25,15 75,85 75,15"),
@@ -65,9 +61,7 @@ OTHERS = {
     "diamond": line("50,12 80,50 50,88 20,50 50,12"),
     "crossed circle": [arc(0.5, 0.5, 0.33), *line("27,27 73,73 / 73,27 27,73")],
     "window": line("20,20 80,20 80,80 20,80 20,20 / 50,20 50,80 / 20,50 80,50"),
-}  # fmt: skip
-# And those that were drawn when the doubt was finished
-AFTERWARDS = {
+    # And those that were drawn when the doubt was finished
     "f": [[*arc(0.58, 0.27, 0.12, -30, -180, 8), (0.46, 0.88)], *line("30,45 65,45")],
     "h": [*line("30,12 30,88"), [(0.3, 0.6), *arc(0.5, 0.6, 0.2, 180, 360), (0.7, 0.88)]],
     "t": [[(0.48, 0.12), (0.48, 0.75), *arc(0.58, 0.75, 0.1, 180, 60, 6)], *line("30,35 68,35")],

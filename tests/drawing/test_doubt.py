@@ -1,34 +1,10 @@
-"""What looks like no digit: its outlines, worked out one by one, and what it says of digits and of other images."""
-
-import math
+"""What looks like no digit: typical outlines, and what it says of digits and of other images."""
 
 from drawing import doubt
 from stages.lib import data
 
 import numpy as np
 import pytest
-
-
-def outline(image: np.ndarray) -> list[int]:
-    """Pixel by pixel, in Python's whole numbers."""
-
-    def at(y: int, x: int) -> int:
-        return int(image[y, x]) if 0 <= y < 28 and 0 <= x < 28 else 0
-
-    strengths = [0] * 196
-    for y in range(28):
-        for x in range(28):
-            pairs = ((0, 1), (1, 0)), ((1, 1), (1, -1))
-            for pair, directions in enumerate(pairs):
-                first, second = (abs(at(y + a, x + b) - at(y - a, x - b)) for a, b in directions)
-                place = y // 4 * 7 + x // 4
-                strengths[(2 * pair + (first < second)) * 49 + place] += abs(first - second)
-    return [math.isqrt(255**2 * strength // max(sum(strengths), 1)) for strength in strengths]
-
-
-def test_an_outline_is_the_root_of_each_share_of_the_edges(split):
-    images = np.concatenate([split.images[:3], np.zeros((1, 28, 28), np.uint8), np.tri(28, dtype=np.uint8)[None] * 255])
-    assert doubt.outlines(images).tolist() == [outline(image) for image in images]
 
 
 def test_centres_are_where_each_is_the_mean_of_what_is_nearest_to_it():

@@ -1,6 +1,7 @@
 """Photos of one digit, made like MNIST's images: geometry on drawn shapes, agreement on MNIST itself."""
 
 from pathlib import Path
+from typing import Any
 
 from stagecraft.errors import PipelineError
 from stages.lib import data
@@ -11,7 +12,6 @@ import pytest
 from PIL import Image, ImageOps
 
 PNG, TIFF = ("1", "L", "LA", "P", "RGB", "RGBA"), ("CMYK", "LAB", "I", "I;16", "F")  # modes that these files can have
-ORIENTATION = 0x0112  # the EXIF tag; 6 means: turn by 90 degrees clockwise to see it upright
 
 
 def seven(height: int = 240, width: int = 200, top: int = 70, left: int = 90) -> np.ndarray:
@@ -22,12 +22,10 @@ def seven(height: int = 240, width: int = 200, top: int = 70, left: int = 90) ->
     return image
 
 
-def prepared(
-    image: Image.Image | np.ndarray, folder: Path, kind: str = "png", **options: object
-) -> tuple[np.ndarray, str]:
+def prepared(image: Image.Image | np.ndarray, under: Path, kind: str = "png", **options: Any) -> tuple[np.ndarray, str]:
     """What is seen of a picture once it was saved, and the doubt."""
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    path = folder / f"photo.{'tif' if image.mode in TIFF else kind}"
+    path = under / f"photo.{'tif' if image.mode in TIFF else kind}"
     image.save(path, **options)
     return photo.prepare(path)[1:]
 
@@ -39,14 +37,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 
 def test_digit_fills_the_box_and_its_mass_lies_in_the_middle(plain):
     rows, columns = np.nonzero(plain)
-    assert plain.shape == (28, 28)
     assert plain.dtype == np.float32
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (20, 10)
     assert plain.max() == 1
-    y, x = np.indices(plain.shape)
-    # like MNIST, of whose test images the centre of mass lies at 13.5 to 14.5
-    assert 13.5 <= (y * plain).sum() / plain.sum() <= 14.5
-    assert 13.5 <= (x * plain).sum() / plain.sum() <= 14.5
+    for place in np.indices((28, 28)):  # like MNIST, of whose test images the centre of mass lies at 13.5 to 14.5
+        assert 13.5 <= np.average(place, weights=plain) <= 14.5
 
 
 @pytest.mark.parametrize("place", [(0, 0), (120, 140), (3, 77)])
@@ -54,9 +49,7 @@ def test_place_of_the_digit_does_not_matter(place, plain, tmp_path):
     assert np.abs(prepared(seven(240, 200, *place), tmp_path)[0] - plain).max() < 0.02
 
 
-def marked(
-    *places: tuple[int | slice, int | slice] | slice, on: np.ndarray | None = None, value: object = 255
-) -> np.ndarray:
+def marked(*places: Any, on: np.ndarray | None = None, value: float = 255) -> np.ndarray:
     """A picture, or that 7, with these places of another value."""
     image = (seven() if on is None else on).astype(np.float32)
     for place in places:
@@ -64,7 +57,6 @@ def marked(
     return image
 
 
-FRAME = np.s_[10:13, 10:190], np.s_[227:230, 10:190], np.s_[10:230, 10:13], np.s_[10:230, 187:190]
 SAME = {mode: Image.fromarray(seven()).convert(mode) for mode in (*PNG, *TIFF) if mode != "I;16"} | {
     "I;16": seven().astype(np.uint16) * 200,
     "dark on light": 255 - seven(),
@@ -73,7 +65,7 @@ SAME = {mode: Image.fromarray(seven()).convert(mode) for mode in (*PNG, *TIFF) i
     "a value that is no number": marked((5, 5), value=np.nan),
     "a value that is infinite": marked((5, 5), value=np.inf),
     "lines beside it": marked(np.s_[:, 20:23], np.s_[2:238, 180:183]),
-    "a frame round it": marked(*FRAME),
+    "a frame round it": np.pad(np.pad(seven(214, 174), 3, constant_values=255), 10),
     "specks beside it": marked(np.s_[0:80:40, ::30], np.s_[130:132, 159:161]),
     "ink that is a sixth darker than the paper": (230 - seven() * (0.16 * 230 / 255)).astype(np.uint8),
 }
@@ -87,10 +79,10 @@ def test_mode_and_ground_and_what_is_beside_the_digit_do_not_matter(picture, pla
 
 
 def test_camera_orientation_is_undone(plain, tmp_path):
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
     turned = Image.fromarray(seven()).rotate(90, expand=True)
-    assert np.abs(prepared(turned, tmp_path, "jpg", exif=exif, quality=95)[0] - plain).mean() < 0.02
+    turned.getexif()[0x0112] = 6  # to be seen turned by 90 degrees clockwise
+    found, _ = prepared(turned, tmp_path, "jpg", exif=turned.getexif(), quality=95)
+    assert np.abs(found - plain).mean() < 0.02
 
 
 @pytest.mark.parametrize(("times", "kind"), [(10, "png"), (50, "jpg")])
@@ -110,8 +102,7 @@ def test_tiny_pictures_are_read_from_8_pixels_on(tmp_path):
     [(0, 0, 0, "0%"), (51, 0, 0, "20% to 20%"), (255, 0, 0, "100%"), (200, 8, 0, "7.%"), (230, 0, 0.14, "77% to 90%")],
 )
 def test_blank_and_noisy_paper_and_faint_ink_are_refused_with_their_brightness(level, noise, ink, found, tmp_path):
-    light = level * (1 - ink * (seven() > 0))
-    picture = np.random.default_rng(0).normal(light, noise).astype(np.uint8)
+    picture = np.random.default_rng(0).normal(level * (1 - ink * (seven() > 0)), noise).astype(np.uint8)
     with pytest.raises(PipelineError, match=f"found no digit .* brightness is {found}.* in more and more even light"):
         prepared(picture, tmp_path)
 
@@ -128,18 +119,13 @@ def test_hardly_any_noise_is_ink_and_it_hides_none():
     assert (found[digit] > 0.5).mean() > 0.95
 
 
-AROUND = np.add.outer(np.linspace(-1, 1, 240) ** 2, np.linspace(-1, 1, 200) ** 2)
-SHADED = 0.55 + 0.3 * np.linspace(-1, 1, 200) + np.random.default_rng(0).normal(0, 0.01, (240, 200)) - seven() / 1020
+NOISE = np.random.default_rng(0).normal(0, 0.02, (420, 400))
+SHADED = 0.55 + 0.3 * np.linspace(-1, 1, 200) + NOISE[:240, :200] / 2 - seven() / 1020
 TAKEN = {
-    "on a table": marked(
-        np.s_[60:300, 80:280], on=np.random.default_rng(0).normal(0.3, 0.02, (420, 400)), value=on_paper()
-    ),
+    "on a table": marked(np.s_[60:300, 80:280], on=0.3 + NOISE, value=on_paper()),
     "with a strip of the table": marked(np.s_[:, 230:], on=on_paper(300, 260), value=0.25),
     "in a hard shadow": on_paper() * np.where(np.add.outer(range(240), range(200)) > 220, 0.4, 1),
-    "with dark corners": on_paper() * (1 - 0.3 * AROUND),
-    "above text, of less ink than is worth a doubt": marked(
-        np.s_[228:234, 70:190:6], np.s_[228:234, 71:190:6], on=on_paper(300, 260), value=0.1
-    ),
+    "above text, of less ink than is worth a doubt": marked(np.s_[228:234, 70:190:3], on=on_paper(300, 260), value=0.1),
     "on lined paper": np.minimum(on_paper(), marked(np.s_[::30], on=on_paper(), value=0.75)),
     "with a shadow, noise and a speck": marked(np.s_[10:13, 10:13], on=SHADED, value=0),
 }
@@ -150,14 +136,6 @@ def test_light_noise_lines_table_and_text_are_not_ink(picture, plain, tmp_path):
     found, doubt = prepared((TAKEN[picture].clip(0, 1) * 255).astype(np.uint8), tmp_path)
     assert np.abs(found - plain).mean() < 0.02
     assert doubt == ""
-
-
-def test_gaps_between_strokes_of_chalk_are_not_ink(tmp_path):
-    y, x = np.indices((240, 200))
-    distance = np.hypot(y - 120, x - 100)
-    found, _ = prepared(np.where((distance > 50) & (distance < 70), 210, 40).astype(np.uint8), tmp_path)
-    assert found[14, 14] == 0
-    assert found[14, 5] > 0.9
 
 
 def test_what_lies_apart_and_a_digit_that_is_cut_off_are_doubted(tmp_path):
@@ -195,19 +173,14 @@ def test_what_is_no_file_is_named(name, tmp_path):
         photo.prepare(tmp_path / name)
 
 
-VARIANTS = {
-    "enlarged": lambda image: image.resize((280, 280), Image.Resampling.NEAREST),
-    "inverted": lambda image: ImageOps.invert(image.resize((280, 280), Image.Resampling.BICUBIC)),
-    "moved": lambda image: ImageOps.expand(image.resize((224, 224), Image.Resampling.NEAREST), (7, 190, 300, 20)),
-}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_predictions_agree_with_those_of_the_original_images(variant, trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize("dark", [False, True])
+def test_predictions_agree_with_those_of_the_original_images(dark, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(trained)
-    images = data.load_test("mnist").images[:100]
-    found = [prepared(VARIANTS[variant](Image.fromarray(image)), tmp_path)[0] for image in images]
-    pairs = zip(found, images.astype(np.float32) / 255, strict=True)
-    same = [predict.probabilities(one).argmax() == predict.probabilities(other).argmax() for one, other in pairs]
+    same = []
+    for image in data.load_test("mnist").images[:100]:
+        large = ImageOps.expand(Image.fromarray(image).resize((224, 224), Image.Resampling.BICUBIC), (7, 190, 300, 20))
+        found, _ = prepared(ImageOps.invert(large) if dark else large, tmp_path)
+        pair = found, image / np.float32(255)
+        same.append(len({int(predict.probabilities(each).argmax()) for each in pair}) == 1)
     assert np.mean(same) >= 0.9
