@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import samebits
 import torch
+from torch import nn
 from torch.distributions import Beta, Categorical, Dirichlet, Gamma, Normal, kl_divergence
 from torch.nn import functional as f
 
@@ -37,13 +38,6 @@ def placed(x: torch.Tensor, v: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return y
 
 
-def added_to_itself(x: torch.Tensor) -> torch.Tensor:
-    h = x * 1
-    for function in (torch.tanh, torch.sigmoid, torch.exp, torch.expm1):
-        h += function(h)
-    return h
-
-
 def turned(x: torch.Tensor, theta: torch.Tensor, align_corners: bool = False, **options: str) -> torch.Tensor:
     grid = f.affine_grid(theta, [3, 4, 5, 8], align_corners=align_corners)
     return f.grid_sample(x, grid, align_corners=align_corners, **options)
@@ -58,15 +52,10 @@ def likelihood(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
 CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "conv1d": (lambda x, w: f.conv1d(x, w, padding=1), (numbers(3, 4, 7), W[..., 0])),
     "conv2d with stride, padding and dilation": (lambda x, w, b: f.conv2d(x, w, b, (2, 1), (1, 2), (2, 1)), (X, W, B)),
-    "products that something is made of": (
-        lambda x, w, b: f.linear(f.conv2d(x, w, b).tanh().flatten(2), numbers(3, 25).to(x), b[2:]).tanh(), (X, W, B)
-    ),
     "conv2d with groups": (lambda x, w: f.conv2d(x, w, groups=2), (X, numbers(6, 2, 3, 3))),
     "conv2d of channels": (lambda x, w: f.conv2d(x, w, padding="same", groups=4), (X, numbers(4, 1, 3, 3))),
-    "conv2d of one image": (f.conv2d, (X[0], W, B)),
     "conv_transpose2d": (lambda x, w, b: f.conv_transpose2d(x, w, b, 2, 1, 1), (X, numbers(4, 5, 3, 2), B)),
     "conv_transpose2d with groups": (lambda x, w: f.conv_transpose2d(x, w, groups=2), (X, numbers(4, 3, 3, 2))),
-    "max_pool1d": (lambda x: f.max_pool1d(x, 3, 2), (X[0],)),
     "max_pool2d and ReLU in place": (lambda x: f.max_pool2d(x, 2).relu_(), (X,)),
     "max_pool2d that overlaps": (lambda x: f.max_pool2d(x, 3, stride=1, padding=1), (X,)),
     "max_unpool": (
@@ -77,19 +66,14 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
         ]), (X,)
     ),
     "adaptive_max_pool2d": (lambda x: f.adaptive_max_pool2d(x, (3, 4)), (X,)),
-    "adaptive_max_pool1d of torch": (lambda x: torch.adaptive_max_pool1d(x, 4)[0], (X[0],)),
     "adaptive_max_pool1d": (lambda x: f.adaptive_max_pool1d(x, 4), (X[0],)),
-    "max_pool2d with its places": (lambda x: f.max_pool2d(x, 2, return_indices=True)[0], (X,)),
     "pooling in three dimensions": (lambda x: f.max_pool3d(x, 2) + f.avg_pool3d(x, 2), (X,)),
     "conv_transpose3d": (f.conv_transpose3d, (numbers(2, 4, 3, 3, 2), numbers(4, 2, 2, 1, 3))),
-    "avg_pool2d": (lambda x: f.avg_pool2d(x, 2), (X,)),
     "avg_pool2d that overlaps": (lambda x: f.avg_pool2d(x, 3, 1, 1), (X,)),
     "avg_pool2d without padding": (lambda x: f.avg_pool2d(x, 3, 2, 1, count_include_pad=False), (X,)),
     "avg_pool2d that goes beyond": (lambda x: f.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False), (X,)),
     "avg_pool2d that goes beyond the padding": (lambda x: f.avg_pool2d(x, (4, 3), (3, 2), 1, ceil_mode=True), (X,)),
     "avg_pool1d that begins within": (lambda x: f.avg_pool1d(x, 2, 3, 1, ceil_mode=True), (X[0],)),
-    "avg_pool1d": (lambda x: f.avg_pool1d(x, 3, 2, 1), (X[0],)),
-    "adaptive_avg_pool2d": (lambda x: f.adaptive_avg_pool2d(x, 1), (X,)),
     "adaptive_avg_pool2d of uneven parts": (lambda x: f.adaptive_avg_pool2d(x, (3, 4)), (X,)),
     "interpolate": (lambda x: f.interpolate(x, scale_factor=(2, 0.6)), (X,)),
     "interpolate by nearest-exact": (lambda x: f.interpolate(x, (9, 4), mode="nearest-exact"), (X,)),
@@ -98,16 +82,13 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "interpolate from corner to corner": (
         lambda x: f.interpolate(x, (9, 1), mode="bilinear", align_corners=True), (X,)
     ),
-    "pooling by powers": (lambda x: f.lp_pool2d(x, 2, (2, 3)), (X,)),
     "adaptive pooling in one and three dimensions": (
         lambda x: f.adaptive_avg_pool1d(x[0], 4)[:, 1] + f.adaptive_avg_pool3d(x, (4, 3, 4))[0, :, 1], (X[:, :4],)
     ),
-    "beside other channels": (lambda x: f.local_response_norm(x, 3, 0.1), (X,)),
     "interpolate by cubics": (lambda x: f.interpolate(x, (9, 4), mode="bicubic"), (X,)),
     "interpolate by cubics from corner to corner": (
         lambda x: f.interpolate(x, (3, 11), mode="bicubic", align_corners=True), (X,)
     ),
-    "interpolate by areas": (lambda x: f.interpolate(x, (3, 4), mode="area"), (X,)),
     "interpolate without aliases": (lambda x: f.interpolate(x, (3, 9), mode="bilinear", antialias=True), (X,)),
     "the same by cubics": (lambda x: f.interpolate(x, scale_factor=0.4, mode="bicubic", antialias=True), (X,)),
     "turned pictures": (turned, (X, numbers(3, 2, 3))),
@@ -116,7 +97,6 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     ),
     "turned pictures by the nearest": (lambda x: turned(x, numbers(3, 2, 3).to(x), mode="nearest"), (X,)),
     "fold": (lambda x: f.fold(x, (4, 5), (2, 3), dilation=(2, 1), padding=1, stride=(1, 2)), (numbers(2, 12, 12),)),
-    "numbers at equal distances": (lambda x: torch.linspace(3, -1, 4).to(x) * x, (M,)),
     "bags": (lambda w: f.embedding_bag(ROWS, w), (M,)),
     "bags that begin somewhere": (
         lambda w, v: f.embedding_bag(LABELS, w, torch.tensor([0, 3, 3]), mode="sum", per_sample_weights=v), (M, B)
@@ -124,27 +104,23 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "means of bags": (
         lambda w: f.embedding_bag(LABELS, w, torch.tensor([0, 2, 4, 5]), padding_idx=1, include_last_offset=True), (M,)
     ),
-    "products of matrices": (lambda a, b: torch.linalg.multi_dot([a, b.mT, a]), (M, P)),
-    "products along dimensions": (lambda a, b: torch.tensordot(a, b.mT, ([3, 0], [2, 0])), (Q, K)),
+    "products of matrices": (lambda a, b: torch.linalg.multi_dot([a, torch.eye(4).to(a), b.mT, a]), (M, P)),
     "products along the last dimensions": (lambda a, b: torch.inner(a, b[:4]) @ torch.tensordot(b.T, a, 1), (M, P)),
     "products with vectors": (lambda a, v, b: torch.addmv(b, a, v, alpha=2)[:, None] + torch.addr(a, b, v), (M, V, B)),
     "products": (lambda x: x.cumprod(0) + torch.prod(x, 1, keepdim=True) + x[:3, :2].prod(), (M,)),
     "in order": (lambda x: x.median() + x.median(1)[0] + x.kthvalue(2, 1).values + torch.quantile(x, 0.3, 1), (M,)),
-    "differences": (lambda x: x.diff() + torch.diff(x, 2, 0)[:1, :3], (M,)),
     "without those that are no numbers": (
         lambda x: (y := torch.where(ROWS_SEEN[:, :4], x, torch.nan)).nansum(0) + torch.nanmean(y, 0), (M,)
     ),
     "logaddexp": (lambda x, v: torch.logaddexp(x, v), (M * 9, V)),
     "put in places, added up": (lambda x, v: x.index_put((LABELS % 4, LABELS % 2), v, accumulate=True), (M, B)),
     "put in one row": (lambda x, v: x.index_copy(1, torch.tensor([2]), v[:, None]), (M, B)),
-    "stretched to one shape": (lambda x, v: sum(torch.broadcast_tensors(x, v)), (M, V)),
     "functions in place": (lambda x: x.mul(0.5).tanh_().mul(0.9).arcsin(), (M,)),
     "powers and their like in place": (
         lambda x: (x * 2).pow_(2).sin_().sub_(0.1).sign_() * (x + 3).cumsum_(0).square_().log_(), (M,)
     ),
     "odds": (lambda x, y: torch.logit(x / 3, 0.1) + torch.xlogy(y.relu(), x) + torch.dist(x, y), (P, M)),
     "multi_margin_loss": (lambda x: f.multi_margin_loss(x, LABELS, 2, 0.7, V.abs().to(x)), (M,)),
-    "multi_margin_loss of one image": (lambda x: f.multi_margin_loss(x, LABELS[1]), (V,)),
     "multilabel_soft_margin_loss": (lambda x, y: f.multilabel_soft_margin_loss(x, y / 3), (M, P)),
     "triplet loss by an own distance": (
         lambda x, y, z: f.triplet_margin_with_distance_loss(x, y, z, distance_function=f.l1_loss), (P, M, M * P)
@@ -160,9 +136,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "group_norm": (lambda x, w, b: f.group_norm(x, 2, w, b), (X, V, V + 1)),
     "instance_norm": (f.instance_norm, (X,)),
     "rms_norm": (lambda x, w: f.rms_norm(x, (6,), w), (X, X[0, 0, 0])),
-    "embedding": (lambda w: f.embedding(ROWS, w), (M,)),
     "embedding with padding": (lambda w: f.embedding(ROWS, w, padding_idx=2), (M,)),
-    "relu": (f.relu, (M,)),
     "leaky_relu": (lambda x: f.leaky_relu(x, 0.2), (M,)),
     "relu6": (f.relu6, (M * 5,)),
     "hardswish": (f.hardswish, (M * 3,)),
@@ -177,46 +151,25 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "mish": (f.mish, (M,)),
     "glu": (f.glu, (M,)),
     "celu": (lambda x: f.celu(x, 0.7), (M,)),
-    "softsign, tanhshrink and softmin": (lambda x: f.softsign(x) + f.tanhshrink(x) + f.softmin(x, 1), (M,)),
     "prelu": (f.prelu, (X, V)),
     "softmax": (lambda x: f.softmax(x, 1), (M * 9,)),
     "log_softmax": (lambda x: x.log_softmax(-1), (M * 9,)),
     "logsumexp": (lambda x: torch.logsumexp(x, 1), (M * 9,)),
     "logsumexp of what can't be": (lambda x: torch.logsumexp(torch.cat([x, x[:1].detach() - torch.inf]), 1), (M,)),
-    "attention": (f.scaled_dot_product_attention, (Q, K, D)),
     "attention to nothing": (lambda q, k, v: f.scaled_dot_product_attention(q, k, v, ROWS_SEEN), (Q, K, D)),
     "causal attention": (lambda q, k, v: f.scaled_dot_product_attention(q, k, v, is_causal=True), (Q, K, D)),
     "attention with a mask": (f.scaled_dot_product_attention, (Q, K, D, numbers(5, 6, seed=9))),
-    "attention that ignores": (
-        lambda x, w: f.multi_head_attention_forward(
-            x, x, x, 4, 2, w, None, None, None, False, 0.0, torch.eye(4).to(x), None, False,
-            ROWS_SEEN[:, :3] & (torch.arange(3) == 2), attn_mask=torch.ones(3, 3, dtype=torch.bool).triu(1),
-        )[0], (Q[0], numbers(12, 4)),
-    ),
     "matmul of vectors": (torch.matmul, (V, V + 1)),
     "matmul of matrix and vector": (torch.matmul, (M, V)),
-    "matmul of vector and matrix": (torch.matmul, (V, M.T)),
-    "matmul": (lambda a, b: a @ b.mT, (M, M + 1)),
     "matmul of stacks": (lambda a, b: a @ b.mT, (Q, K)),
-    "matmul of stretched stacks": (lambda a, b: a @ b.mT, (Q[:, :1], K[0])),
-    "matmul of stack and matrix": (torch.matmul, (Q, M.T)),
-    "matmul of matrix and stack": (torch.matmul, (M, K.mT)),
     "mm": (lambda a, b: torch.mm(a, b.t()), (M, P)),
-    "bmm": (lambda a, b: torch.bmm(a, b.mT), (Q[0], K[0])),
     "addmm": (lambda a, b, c: torch.addmm(a, b, c.t()), (B, M, P)),
     "einsum": (lambda a, b: torch.einsum("bhqd,bhkd->bqhk", a, b), (Q, K)),
     "einsum of three": (lambda a, b, c: torch.einsum("zij, ij, kj", a, b, c), (Q[0], M, P)),
-    "einsum of one": (lambda x: torch.einsum("bcij->ijb", x), (X,)),
-    "einsum without an index in common": (lambda a, b: torch.einsum("i,jk->kij", a, b), (V, M)),
-    "einsum of dots": (lambda a, b: torch.einsum("...ij,...kj->...ik", a, b), (Q, K[0])),
-    "einsum of dots in one": (lambda a, b: torch.einsum("b...,bc", a, b), (X, numbers(3, 2))),
     "einsum of diagonals": (lambda a, b: torch.einsum("ii,ij->ij", a, b), (M[:4], P[:4])),
-    "einsum of stretched letters": (lambda a, b: torch.einsum("ij,kj->ik", a, b), (M[:, :1], P)),
     "products of two": (lambda a, b: torch.outer(a, b) + torch.trace(a[:, None] * a) + torch.vdot(a, a), (V, B)),
     "baddbmm": (lambda a, b, c: torch.baddbmm(a, b, c.mT, beta=0.5, alpha=2), (numbers(3, 5, 6), Q[0], K[0])),
     "bilinear": (f.bilinear, (M, P, numbers(3, 4, 4), B[:3])),
-    "linear of a vector": (f.linear, (V, M, B)),
-    "linear by a vector": (f.linear, (M, V)),
     "linear of stacks": (f.linear, (Q, M, B)),
     "sum": (torch.sum, (M,)),
     "cumsum": (lambda x: x.cumsum(0) + torch.cumsum(x, dim=-1), (M,)),
@@ -226,16 +179,13 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "sum of dimensions": (lambda x: x.sum((0, -1), keepdim=True), (X,)),
     "sum of no dimensions, which are all": (lambda x: x.sum([]), (M,)),
     "mean": (lambda x: x.mean(1), (X,)),
-    "mean as NumPy has it": (lambda x: torch.mean(input=x, axis=1, keepdims=True), (X,)),
     "var": (lambda x: x.var((0, 2)), (X,)),
     "var of all": (lambda x: torch.var(x, unbiased=False), (X,)),
     "std": (lambda x: x.std(1, keepdim=True), (X,)),
     "std of one value": (lambda x: x.std(1) + x.norm(dim=1), (M * 0,)),
     "std and mean": (lambda x: sum(torch.std_mean(x, 1)), (M,)),
-    "norm": (lambda x: x.norm(dim=1), (M,)),
     "norms of linalg": (lambda x: torch.linalg.norm(x) + torch.linalg.norm(x, ord=1, dim=1), (M,)),
     "norms of vectors": (lambda x: torch.linalg.vector_norm(x, ord=torch.inf, dim=0), (M,)),
-    "norms of matrices": (lambda x: torch.linalg.matrix_norm(x) + torch.linalg.norm(x, "fro", (-2, -1)), (X,)),
     "norms of other orders": (lambda x: x.norm(3, 0) + torch.linalg.vector_norm(x * (V > 0), 1.5, 0), (M,)),
     "distances": (torch.cdist, (M, P)),
     "length and direction": (lambda v, g: torch._weight_norm(v, g, 0), (M, B[:, None])),
@@ -251,7 +201,6 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "add with alpha": (lambda x, v: torch.add(x, v, alpha=0.3).sub(v, alpha=2), (M, V)),
     "whole powers": (lambda x: x**3 + x.pow(2) + x**-2 + 1 / x, (P,)),
     "a power that is 1": (lambda x: x**0, (M,)),
-    "functions that are added to what they are of": (added_to_itself, (M,)),
     "broken powers": (lambda x: x**0.5 + x**1.5 + x**-0.3 + 3.7**x + 2 ** (x - 1), (P,)),
     "powers of two tensors": (
         lambda x, y, v: (x**y - torch.pow(x, v) + (-x) ** torch.tensor([2, 3, 0, 1]).to(x)), (P, M, V)
@@ -273,7 +222,6 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "index_select": (lambda x: x.index_select(0, LABELS), (M,)),
     "repeat": (lambda x: x.repeat(2, 3), (M,)),
     "repeat_interleave": (lambda x: x.repeat_interleave(3, 0), (M,)),
-    "expand": (lambda x: x.expand(5, 4), (V,)),
     "unfold": (lambda x: x.unfold(1, 3, 1), (M,)),
     "unfold of images": (lambda x: f.unfold(x, 2, padding=(1, 0)), (X,)),
     "pad": (lambda x: f.pad(x, (1, 2)), (M,)),
@@ -287,12 +235,9 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "largest of several": (lambda x: x.amax((0, 2)) + x.amin((1, 2, 3)).sum(), (X,)),
     "sorted": (lambda x: x.sort(0, descending=True).values + x.sort(1)[0], (M,)),
     "largest three of equal ones": (lambda x: torch.topk(x.round(), 3, 0)[0] + x.topk(3, 0, False).values, (M,)),
-    "named factors": (lambda x, v: torch.addcmul(x, tensor1=x, tensor2=v, value=2), (M, V)),
     "stretched factors": (lambda x, v, b: x.lerp(v, 0.3) + torch.addcdiv(x, v, b[:, None].exp(), value=2), (M, V, B)),
     "put in places": (placed, (M, V, B)),
     "by other names": (lambda x: torch.concatenate([x.clip(-1, 1).fliplr(), x]).ravel().diag().triu(), (M,)),
-    "weighted cross_entropy": (lambda x: f.cross_entropy(x, LABELS, V.abs().to(x)), (M,)),
-    "smoothed cross_entropy": (lambda x: f.cross_entropy(x, LABELS, label_smoothing=0.2), (M,)),
     "smoothed weighted cross_entropy": (lambda x: f.cross_entropy(x, LABELS, V.abs().to(x), label_smoothing=0.2), (M,)),
     "summed cross_entropy": (lambda x: f.cross_entropy(x, LABELS, reduction="sum"), (M,)),
     "cross_entropy of labels that are bytes": (lambda x: f.cross_entropy(x, LABELS.byte()), (M,)),
@@ -301,10 +246,8 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "cross_entropy that ignores what can't be": (lambda x: f.cross_entropy(x, LABELS, ignore_index=1), (IMPOSSIBLE,)),
     "cross_entropy of probabilities": (lambda x, y: f.cross_entropy(x, y), (M, P)),
     "cross_entropy of pictures": (lambda x: f.cross_entropy(x, torch.full((3, 7, 6), 2)), (X,)),
-    "nll_loss": (lambda x: f.nll_loss(x, LABELS), (M,)),
     "nll_loss of one image": (lambda x: f.nll_loss(x, LABELS[1], reduction="none"), (V,)),
     "mse_loss": (f.mse_loss, (M, P)),
-    "mse_loss by weights": (lambda x, y: f.mse_loss(x, y, weight=y * y), (M, P)),
     "l1_loss": (f.l1_loss, (M, P)),
     "smooth_l1_loss": (lambda x, y: f.smooth_l1_loss(x, y, beta=0.7), (M, P)),
     "huber_loss": (lambda x, y: f.huber_loss(x, y, delta=0.7), (M, P)),
@@ -315,9 +258,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "triplet_margin_loss": (lambda x, y, z: f.triplet_margin_loss(x, y, z, swap=True, reduction="sum"), (P, M, M * P)),
     "pairwise_distance": (lambda x, y: f.pairwise_distance(x, y, p=1, keepdim=True), (M, P)),
     "poisson_nll_loss": (f.poisson_nll_loss, (M, P)),
-    "poisson_nll_loss of rates": (lambda x, y: f.poisson_nll_loss(x, y, log_input=False), (P, M.abs())),
     "gaussian_nll_loss": (lambda x, y, v: f.gaussian_nll_loss(x, y, v, full=True, reduction="none"), (M, P, B.abs())),
-    "gaussian_nll_loss of one variance": (lambda x, y: f.gaussian_nll_loss(x, y, 0.3), (M, P)),
     "multilabel_margin_loss": (lambda x: f.multilabel_margin_loss(x, torch.tensor([[2, 0, -1, 1]] * 5)), (M,)),
     "multilabel_margin_loss of one image": (
         lambda x: f.multilabel_margin_loss(x, torch.tensor([3, -1, 0, -1]), reduction="sum"), (V,)
@@ -344,9 +285,6 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
         lambda x: f.binary_cross_entropy(x.sigmoid(), ones(x)), (torch.tensor([60.0, -3.0, 1.0]),)
     ),
     "binary_cross_entropy_with_logits": (f.binary_cross_entropy_with_logits, (M * 9, P / 3)),
-    "the same with weights": (
-        lambda x, y: f.binary_cross_entropy_with_logits(x, y, pos_weight=V.abs().to(x)), (M * 9, P / 3)
-    ),
 }  # fmt: skip
 
 
@@ -361,6 +299,8 @@ def results(function: Call, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tens
 
 EVEN = torch.arange(-(2**14), 2**14 + 1) / 2**14
 SPREAD: dict[str, Callable[[], torch.Tensor]] = {
+    "magnitudes of randn": lambda: torch.randn(40_000).abs(),
+    "weights of a layer": lambda: nn.Linear(200, 200).weight.detach() * 200**0.5,
     "exponential": lambda: EVEN.clone().exponential_(2.0),
     "normal": lambda: torch.normal(EVEN + 1, 0.5),
     "bernoulli": lambda: torch.bernoulli(EVEN.abs()),

@@ -4,8 +4,8 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from samebits import losses
 from samebits.shared import tensors_of
 from samebits.tests import cases
-from samebits.tests.cases import CASES, LABELS, MASK, ROWS, SPREAD, Call, M, P, V, X, numbers, ones, results
+from samebits.tests.cases import CASES, LABELS, MASK, ROWS, SPREAD, Call, M, P, V, X, numbers, results
 from torch import nn
 from torch.nn import functional as f
 
@@ -43,54 +43,21 @@ def penalized(function: Call, inputs: tuple[torch.Tensor, ...]) -> list[torch.Te
 
 
 # Of which PyTorch has no gradients of gradients, or another than of the same function written out, or an infinite one.
-NONE = (
-    *("bags that begin somewhere", "hardsigmoid", "multi_margin_loss", "multi_margin_loss of one image"),
-    *("multilabel_margin_loss", "multilabel_margin_loss of one image"),
+WITHOUT = (
+    *("bags that begin somewhere", "hardsigmoid", "multi_margin_loss", "multilabel_margin_loss"),
+    *("multilabel_margin_loss of one image", "length and direction", "lengths and signs", "std of one value"),
+    *("norms of other orders", "powers of 0", "broken powers of 0"),
     *(name for name in CASES if name.startswith("ctc_loss")),
 )
-OTHER = "length and direction", "lengths and signs"
-INFINITE = (
-    *("std of one value", "norms of other orders", "powers of 0", "broken powers of 0"),
-    "functions that are added to what they are of",
-)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in NONE + OTHER + INFINITE])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT])
 def test_gradients_of_gradients_are_those_of_float64(name: str) -> None:
     function, inputs = CASES[name]
     with samebits.exact():
         found = penalized(function, inputs)
     for one, other in zip(found, penalized(function, tuple(x.double() for x in inputs)), strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-4 * max(1.0, other.abs().max().item()))
-
-
-def normalized(x: torch.Tensor) -> torch.Tensor:
-    """As layer_norm, of which PyTorch's third derivatives are wrong."""
-    centered = x - x.mean(1, keepdim=True)
-    return centered / ((centered * centered).mean(1, keepdim=True) + 1e-5).sqrt()
-
-
-def test_third_derivatives_are_those_of_float64() -> None:
-    """As where a network is to solve a differential equation."""
-
-    def trained(arithmetic: Any, dtype: torch.dtype, normalize: Call) -> list[Any]:
-        layers = [nn.Conv1d(2, 4, 2, padding=1, groups=2), nn.SiLU(), nn.ConvTranspose1d(4, 3, 2, 2), nn.Tanh()]
-        network, last = nn.Sequential(*layers, nn.Flatten()), nn.Linear(36, 3)
-        for each in (network, last):
-            samebits.initialize(each, torch.Generator().manual_seed(3))
-            each.to(dtype)
-        x = numbers(4, 2, 5).to(dtype).requires_grad_()
-        with arithmetic:
-            loss = f.cross_entropy(last(normalize(network(x))), LABELS[1:] % 3)
-            (first,) = torch.autograd.grad(loss, x, create_graph=True)
-            (second,) = torch.autograd.grad((first * first).sum(), x, create_graph=True)
-            (second * second).sum().backward()
-        return [value.grad for value in (*network.parameters(), *last.parameters())]
-
-    found = trained(samebits.exact(), torch.float32, normalized)
-    expected = trained(nullcontext(), torch.float64, normalized)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-4 * other.abs().max().item())
 
 
 @pytest.mark.filterwarnings("ignore:Using backward")  # which keeps a graph in each gradient
@@ -106,129 +73,86 @@ def test_hooks_see_a_gradient_once_that_is_to_have_one(layer: nn.Module) -> None
     assert torch.equal(h.grad, -gradient) and torch.equal(x.grad, -gradient * 2)  # type: ignore[arg-type, operator]
 
 
-def frozen(made: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    made.requires_grad_(False)
-    h = x * 2
-    h += made(h)
-    return h
-
-
-def with_weights_that_change(made: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    y = x.detach() @ made.weight
-    with torch.no_grad():
-        made.weight.sub_(0.1)
-    return y * x
-
-
-def with_a_bias_that_changes(made: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    y = f.batch_norm(x, None, None, made.weight[0], made.bias, True)
-    with torch.no_grad():
-        made.bias.sub_(0.1)
-    return y
-
-
-def with_logits_that_change(made: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    logits = made(x) * 1
-    loss = f.cross_entropy(logits, LABELS)
-    logits.detach()[0, 0] = -9
-    return loss
-
-
-@pytest.mark.parametrize("use", [frozen, with_weights_that_change, with_a_bias_that_changes, with_logits_that_change])
-def test_what_a_first_gradient_does_not_need_may_change_in_place(use: Call) -> None:
-    def gradients(arithmetic: Any) -> list[torch.Tensor | None]:
-        made, x = nn.Linear(4, 4), numbers(5, 4).requires_grad_()
-        samebits.initialize(made, torch.Generator().manual_seed(1))
-        with arithmetic:
-            use(made, x).square().sum().backward()
-        return [x.grad, made.weight.grad, made.bias.grad]
-
-    torch.testing.assert_close(gradients(samebits.exact()), gradients(nullcontext()), rtol=1e-4, atol=1e-4)
-
-
-def test_whole_numbers_are_put_together_as_in_pytorch() -> None:
-    x, index, source = torch.tensor([2**24 + 1, 2, 3]), torch.tensor([0, 0, 1]), torch.tensor([3, 5, 7])
-    for reduce in ("sum", "mean", "amax", "amin", "prod"):
-        with samebits.exact():
-            found = x.scatter_reduce(0, index, source, reduce=reduce)
-        assert torch.equal(found, x.scatter_reduce(0, index, source, reduce=reduce))
-
-
-@pytest.mark.parametrize("lengths", [((10, 2, 3), (1, 1, 1)), ((9, 2, 3), (1, 5, 1))])
-def test_texts_that_are_longer_than_what_is_there_are_refused(lengths: tuple[tuple[int, ...], ...]) -> None:
-    labels = torch.ones(3, 4, dtype=torch.int64)
-    with samebits.exact(), pytest.raises(RuntimeError, match="expected lengths up to 9 and 4, found"):
-        f.ctc_loss(numbers(9, 3, 6).log_softmax(2), labels, *lengths)
-
-
 @pytest.mark.parametrize("name", [name for name in dir(f) if name.endswith("_loss")])
 def test_every_loss_of_pytorch_is_covered(name: str) -> None:
     assert f"f.{name}" in Path(cases.__file__).read_text(encoding="utf-8")
 
 
-LAYERS: dict[str, Callable[[], nn.Module]] = {
-    "MultiheadAttention": lambda: nn.MultiheadAttention(6, 3),
-    "MultiheadAttention, images first": lambda: nn.MultiheadAttention(6, 3, batch_first=True),
-    "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, batch_first=True),
-    "LSTM": lambda: nn.LSTM(6, 5),
-    "LSTM of two layers, both ways, images first": lambda: nn.LSTM(6, 5, 2, True, True, bidirectional=True),
-    "LSTM with projections": lambda: nn.LSTM(6, 5, 2, bidirectional=True, proj_size=3),
-    "GRU without biases": lambda: nn.GRU(6, 5, 2, bias=False),
-    "RNN of ReLU": lambda: nn.RNN(6, 5, nonlinearity="relu", batch_first=True),
-    "LSTMCell": lambda: nn.LSTMCell(6, 5),
-    "GRUCell": lambda: nn.GRUCell(6, 5),
-    "BatchNorm2d": lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.BatchNorm2d(2)),
-}
+def squares(*found: Any) -> torch.Tensor:
+    """The mean of all numbers' squares, by weights that are in their order."""
+    everything = torch.cat([part.flatten() for part in tensors_of(found)])
+    return (everything * everything * (torch.arange(len(everything)) + 1)).mean()
 
 
-def loss_of(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def of_all(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Of all that a layer gives for three texts of four places; of the first, attention ignores the last place."""
     if isinstance(layer, nn.MultiheadAttention):
         x = x if layer.batch_first else x.transpose(0, 1)
-        found = layer(x, x, x, key_padding_mask=torch.arange(12).view(3, 4) == 3)
-    else:
-        found = layer(x[0] if isinstance(layer, nn.RNNCellBase) else x)
-    everything = torch.cat([part.flatten() for part in tensors_of([found])])
-    return (everything * everything * (torch.arange(len(everything)) + 1)).mean()  # in their order
+        return squares(layer(x, x, x, key_padding_mask=torch.arange(12).view(3, 4) == 3))
+    return squares(layer(x[0] if isinstance(layer, nn.RNNCellBase) else x))
+
+
+def packed(layer: nn.RNNBase, x: torch.Tensor) -> torch.Tensor:
+    """Of texts of unlike lengths."""
+    texts = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([2, 4, 1]), batch_first=True, enforce_sorted=False)
+    found, last = layer(texts)
+    return squares(nn.utils.rnn.pad_packed_sequence(found)[0], last)
+
+
+def slope_of_slopes(network: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    """As where a network is to solve a differential equation: the gradient of this is a third derivative."""
+    h = network[:-1](x)
+    centered = h - h.mean(1, keepdim=True)  # as layer_norm, of which PyTorch's third derivatives are wrong
+    normalized = centered / ((centered * centered).mean(1, keepdim=True) + 1e-5).sqrt()
+    loss = f.cross_entropy(network[-1](normalized), LABELS[1:4] % 3)
+    (first,) = torch.autograd.grad(loss, x, create_graph=True)
+    (second,) = torch.autograd.grad((first * first).sum(), x, create_graph=True)
+    return (second * second).sum()
+
+
+LAYERS: dict[str, tuple[Callable[[], nn.Module], Call]] = {
+    "MultiheadAttention": (lambda: nn.MultiheadAttention(6, 3), of_all),
+    "MultiheadAttention, images first": (lambda: nn.MultiheadAttention(6, 3, batch_first=True), of_all),
+    "TransformerEncoderLayer": (lambda: nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, batch_first=True), of_all),
+    "LSTM of two layers, both ways, images first": (lambda: nn.LSTM(6, 5, 2, True, True, bidirectional=True), of_all),
+    "LSTM with projections": (lambda: nn.LSTM(6, 5, 2, bidirectional=True, proj_size=3), of_all),
+    "GRU without biases": (lambda: nn.GRU(6, 5, 2, bias=False), of_all),
+    "RNN of ReLU": (lambda: nn.RNN(6, 5, nonlinearity="relu", batch_first=True), of_all),
+    "LSTMCell": (lambda: nn.LSTMCell(6, 5), of_all),
+    "GRUCell": (lambda: nn.GRUCell(6, 5), of_all),
+    "BatchNorm2d": (lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.BatchNorm2d(2)), of_all),
+    "packed LSTM": (lambda: nn.LSTM(6, 5, 2, bidirectional=True), packed),
+    "packed GRU": (lambda: nn.GRU(6, 5, 2, bidirectional=True), packed),
+    "packed RNN": (lambda: nn.RNN(6, 5, 2, bidirectional=True), packed),
+    "third derivatives": (
+        lambda: nn.Sequential(
+            *(nn.Conv1d(4, 4, 2, padding=1, groups=2), nn.SiLU(), nn.ConvTranspose1d(4, 3, 2, 2), nn.Tanh()),
+            *(nn.Flatten(), nn.Linear(42, 3)),
+        ),
+        slope_of_slopes,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_with_their_parameters_and_buffers_are_those_of_float64(name: str) -> None:
+    make, loss = LAYERS[name]
+
     def trained(arithmetic: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        network = LAYERS[name]()
+        network, x = make(), numbers(3, 4, 6).to(dtype).requires_grad_()
         samebits.initialize(network, torch.Generator().manual_seed(3))
         network.to(dtype)
         with arithmetic:
-            loss_of(network, numbers(3, 4, 6).to(dtype)).backward()
-        gradients = {key: value.grad for key, value in network.named_parameters() if value.grad is not None}
-        return {**gradients, **dict(network.named_buffers())}
+            loss(network, x).backward()
+        gradients = {key: value.grad for key, value in (("x", x), *network.named_parameters())}
+        return gradients | dict(network.named_buffers())  # type: ignore[return-value]
 
     found = trained(samebits.exact(), torch.float32)
     expected = trained(nullcontext(), torch.float64)
-    assert found.keys() == expected.keys() and found
+    assert found.keys() == expected.keys()
     for key, value in found.items():
-        torch.testing.assert_close(value.double(), expected[key].double(), rtol=1e-3, atol=1e-3, msg=key)
-
-
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-def test_packed_sequences_are_those_of_float64(kind: type[nn.RNNBase]) -> None:
-    def trained(arithmetic: Any, dtype: torch.dtype) -> list[torch.Tensor]:
-        layer = kind(6, 5, 2, bidirectional=True)
-        samebits.initialize(layer, torch.Generator().manual_seed(3))
-        layer.to(dtype)
-        x = numbers(4, 3, 6).to(dtype).requires_grad_()
-        with arithmetic:
-            packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([2, 4, 1]), enforce_sorted=False)
-            result, last = layer(packed)
-            padded, _ = nn.utils.rnn.pad_packed_sequence(result)
-            loss_of(
-                nn.Identity(), torch.cat([padded.flatten(), *(part.flatten() for part in tensors_of([last]))])
-            ).backward()
-        return [x.grad, *(p.grad for p in layer.parameters())]  # type: ignore[list-item]
-
-    found, expected = trained(samebits.exact(), torch.float32), trained(nullcontext(), torch.float64)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-3)
+        other = expected[key].double()
+        torch.testing.assert_close(value.double(), other, rtol=1e-3, atol=1e-3 * min(1, other.abs().max()), msg=key)
 
 
 def test_in_evaluation_an_image_s_result_depends_on_that_image_alone() -> None:
@@ -247,21 +171,15 @@ def test_in_evaluation_an_image_s_result_depends_on_that_image_alone() -> None:
 def test_the_nearest_pixel_is_the_one_that_pytorch_takes() -> None:
     for old, new in itertools.product(range(1, 20), range(1, 110, 3)):
         pixels = torch.arange(float(old)).view(1, 1, old)
-        with samebits.exact():
-            found = f.interpolate(pixels, new), f.interpolate(pixels, scale_factor=new / old)
-        assert torch.equal(found[0], f.interpolate(pixels, new))
-        assert torch.equal(found[1], f.interpolate(pixels, scale_factor=new / old))
-
-
-def test_a_network_with_lengths_and_directions_may_be_made_within_the_context() -> None:
-    with samebits.exact():
-        network = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3), dim=1)
-        made = network.weight.detach()
-    torch.testing.assert_close(made.norm(dim=0), network.parametrizations.weight.original0[0].detach())  # type: ignore
+        for how in ({"size": new}, {"scale_factor": new / old}):
+            with samebits.exact():
+                found = f.interpolate(pixels, **how)
+            assert torch.equal(found, f.interpolate(pixels, **how))
 
 
 ODD = torch.tensor([[1.0, torch.nan, 3.0], [4.0, 5.0, 2.0]])
 INFINITE = torch.tensor([torch.inf, -torch.inf, 1.0])
+WHOLE, PLACES = torch.tensor([2**24 + 1, 2, 3]), torch.tensor([0, 0, 1])
 
 
 @pytest.mark.parametrize(
@@ -288,8 +206,14 @@ INFINITE = torch.tensor([torch.inf, -torch.inf, 1.0])
         lambda: torch.tensor([1.0, 2.0]).square_().eq_(4),
         lambda: f.adaptive_avg_pool2d(X, (None, 0)),
         lambda: torch.addmv(M[:, 0], mat=M, vec=M[0]),
+        lambda: torch.norm_except_dim(M, 2, 1),
+        lambda: torch.cat([each.flatten() for each in (nn.Softmax()(M), nn.LogSoftmax()(M), nn.Softmax()(X[0]))]),
+        *(partial(WHOLE.scatter_reduce, 0, PLACES, WHOLE + 3, way) for way in ("sum", "mean", "amax", "amin", "prod")),
+        *(partial(M.sum, 1, dtype=torch.int64), partial(ROWS.sum, 1, dtype=torch.int32)),
+        *(partial(ROWS.sum, 1, dtype=torch.float32), partial(MASK.sum, 1)),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Implicit dimension")
 def test_of_odd_numbers_and_sizes_it_gives_what_pytorch_gives(function: Callable[[], torch.Tensor]) -> None:
     with samebits.exact():
         found = function()
@@ -304,48 +228,31 @@ def test_a_network_may_move_within_the_context() -> None:
     assert torch.equal(network.weight, before)
 
 
-@pytest.mark.filterwarnings("ignore:Implicit dimension")
-def test_softmax_of_no_named_dimension_is_over_classes() -> None:
-    with samebits.exact():
-        found = nn.Softmax()(M), nn.LogSoftmax()(M), nn.Softmax()(X[0])
-    for one, other in zip(found, (M.softmax(1), M.log_softmax(1), X[0].softmax(0)), strict=True):
-        torch.testing.assert_close(one, other)
-
-
-def draws() -> list[torch.Tensor]:
+def drawn() -> list[torch.Tensor]:
     torch.manual_seed(5)
     layers = [nn.Linear(5, 4), nn.Conv2d(2, 3, 3), nn.LSTM(5, 3), nn.Embedding(7, 3), nn.MultiheadAttention(6, 2)]
     own = [nn.init.xavier_normal_(torch.empty(3, 4)), nn.init.uniform_(torch.empty(5), -3, 1), torch.randn(2, 3)]
     return [*(p.detach() for layer in layers for p in layer.parameters()), *own, torch.randn_like(M)]
 
 
-def test_what_is_drawn_within_it_is_spread_as_pytorch_spreads_it() -> None:
-    torch.manual_seed(6)
+def test_what_is_drawn_within_it_has_pytorch_s_form_and_depends_on_the_seed() -> None:
     with samebits.exact():
-        many = torch.randn(40_000), nn.Linear(200, 200).weight.detach().flatten()
-        found, again = draws(), draws()
-        assert len(torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")) == 2
+        found, again = drawn(), drawn()
     assert all(map(torch.equal, found, again))
-    for one, other in zip(found, draws(), strict=True):
-        assert one.shape == other.shape and not one.requires_grad
-    for one, expected in zip(many, (torch.randn(40_000), nn.Linear(200, 200).weight.detach().flatten()), strict=True):
-        places = torch.linspace(0.01, 0.99, 15)
-        torch.testing.assert_close(one.quantile(places), expected.quantile(places), atol=0.1 * expected.std(), rtol=0)
+    assert [(x.shape, x.requires_grad) for x in found] == [(x.shape, x.requires_grad) for x in drawn()]
 
 
 @pytest.mark.parametrize("name", SPREAD)
 def test_draws_have_the_moments_of_pytorch_s(name: str) -> None:
-    def moments() -> torch.Tensor:
+    def moments(arithmetic: Any) -> torch.Tensor:
         torch.manual_seed(7)
         with arithmetic:
             drawn = SPREAD[name]()
         return torch.stack([(drawn**power).mean() for power in (1, 2, 3)])
 
-    arithmetic: Any = samebits.exact()
-    found, again = moments(), moments()
-    arithmetic = nullcontext()
-    assert torch.equal(found, again)
-    torch.testing.assert_close(found, moments(), rtol=0.05, atol=0.01)
+    found = moments(samebits.exact())
+    assert torch.equal(found, moments(samebits.exact()))
+    torch.testing.assert_close(found, moments(nullcontext()), rtol=0.05, atol=0.01)
 
 
 @pytest.mark.parametrize("size", [3e38, 1e-45])
@@ -368,6 +275,7 @@ def test_what_is_drawn_of_no_number_is_none() -> None:
         (f.conv1d, torch.ones(2, 1, 3)),
         (f.conv_transpose1d, torch.ones(1, 2, 3)),
         (torch.bmm, torch.ones(1, 4, 3)),
+        (lambda x, weight: f.conv1d(x, weight, torch.full((2,), -0.0)), torch.ones(2, 1, 3)),
     ],
 )
 def test_a_sum_of_products_that_are_all_minus_0_is_0(function: Call, weight: torch.Tensor) -> None:
@@ -377,12 +285,6 @@ def test_a_sum_of_products_that_are_all_minus_0_is_0(function: Call, weight: tor
         y = function(x * 0, -weight)
         _, *gradients = results(lambda x, weight: function(x, weight) * 0, (x, -weight))
     assert not any(part.signbit().any() for part in (y, *gradients))
-
-
-def test_to_such_a_sum_a_bias_of_minus_0_adds_nothing() -> None:
-    with samebits.exact():
-        y = f.conv1d(torch.zeros(2, 1, 5), -torch.ones(4, 1, 1), torch.full((4,), -0.0))
-    assert not y.signbit().any()
 
 
 def test_equal_ones_stay_in_their_order() -> None:
@@ -404,11 +306,17 @@ def test_of_many_probabilities_few_are_worked_out_anew(monkeypatch: pytest.Monke
     assert len(anew) < 30
 
 
-def test_dropout_drops_whole_channels() -> None:
+@pytest.mark.parametrize(
+    ("layer", "shape", "channels"),
+    [(nn.Dropout2d(), X.shape, 12), (nn.Dropout1d(), (40, 30), 40), (nn.Dropout3d(), (20, 5, 6, 7), 20)],
+)
+def test_dropout_drops_whole_channels_also_of_one_image(
+    layer: nn.Module, shape: tuple[int, ...], channels: int
+) -> None:
     torch.manual_seed(1)
     with samebits.exact():
-        found = nn.Dropout2d(0.5)(ones(X))
-    assert set(found.flatten(2).sum(2).flatten().tolist()) == {0.0, 84.0}
+        found = layer(torch.ones(shape)).view(channels, -1)
+    assert set(found.sum(1).tolist()) == {0.0, 2.0 * found.shape[1]}
 
 
 @pytest.mark.parametrize(
@@ -424,25 +332,17 @@ def test_the_larger_of_zeros_is_plus_0(function: Call) -> None:
         assert not function(torch.tensor([0.0, -0.0] * 9)[1:]).signbit().any()
 
 
-def test_columns_have_grids_of_their_own() -> None:
-    scales = torch.tensor([1e5, 1.0, 1e-5, 3.0])
-    with samebits.exact():
-        found = torch.stack([M.mul(scales).std(0), M.mul(scales).norm(dim=0), M.mul(scales).norm(4, dim=0)]) / scales
-    expected = torch.stack([M.double().std(0), M.double().norm(dim=0), M.double().norm(4, dim=0)])
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0.0)
-
-
 @pytest.mark.parametrize(
     ("function", "shape", "dimension"),
     [
-        (lambda x: x.mean(0), (7, 3, 5), 1),
+        (lambda x: x.mean(0) + x.norm(dim=0) + x.norm(4, dim=0), (7, 3, 5), 1),
         (lambda x: x.var(0).cumsum(1), (7, 3, 5), 1),
         (lambda x: torch.zeros(3, 5).index_add(0, torch.arange(6) // 2, x.flatten(0, 1)), (3, 2, 5), 0),
         (lambda x: (numbers(4, 5) @ x.t()).t(), (3, 5), 0),
         (lambda x: torch.einsum("ebi,eio->beo", x, numbers(7, 5, 4)), (7, 3, 5), 1),
     ],
 )
-def test_it_does_so_wherever_images_are(function: Call, shape: tuple[int, ...], dimension: int) -> None:
+def test_images_have_own_grids_wherever_they_are(function: Call, shape: tuple[int, ...], dimension: int) -> None:
     x = numbers(*shape, seed=9).transpose(0, dimension) * torch.tensor([1e-6, 1.0, 300.0]).view(
         3, *[1] * (len(shape) - 1)
     )
@@ -474,18 +374,10 @@ def test_a_sum_of_three_numbers_keeps_51_bits_however_many_sums_there_are(functi
         (RuntimeError, lambda: torch.arange(0, 5, 0)),
         (IndexError, lambda: M.sum(2)),
         (IndexError, lambda: V.softmax(1)),
-        (IndexError, lambda: M.log_softmax(-3)),
         (RuntimeError, lambda: f.cross_entropy(M, P[:, 0])),
-        (ValueError, lambda: f.binary_cross_entropy(P[:, :1] / 3, P[:, 0] / 3)),
-        (ValueError, lambda: f.binary_cross_entropy_with_logits(M[:, :1], P[:, 0] / 3)),
         (RuntimeError, lambda: f.binary_cross_entropy(P, P)),
-        (ValueError, lambda: f.cross_entropy(M, LABELS[:3])),
-        (ValueError, lambda: f.nll_loss(M, LABELS[:3])),
-        (ValueError, lambda: f.cross_entropy(M, M[:1])),
-        (ValueError, lambda: f.mse_loss(M, P, reduction="avg")),
         (RuntimeError, lambda: f.layer_norm(M, (3,))),
         (RuntimeError, lambda: M.index_add(0, LABELS[:3], M)),
-        (ValueError, lambda: f.dropout(M, 1.5)),
         (RuntimeError, lambda: torch.multinomial(M * 0, 3)),
         (RuntimeError, lambda: torch.multinomial(P / 0, 3, replacement=True)),
         (RuntimeError, lambda: torch.multinomial(-P, 3, replacement=True)),
@@ -494,26 +386,18 @@ def test_a_sum_of_three_numbers_keeps_51_bits_however_many_sums_there_are(functi
         (RuntimeError, lambda: M.clone().uniform_(2, 1)),
         (RuntimeError, lambda: torch.bernoulli(P * 9)),
         (RuntimeError, lambda: torch.normal(M, -P)),
-        (RuntimeError, lambda: M.quantile(1.5)),
         (RuntimeError, lambda: M.kthvalue(0)),
         (IndexError, lambda: M.index_copy(0, LABELS, M[:3])),
-        (ValueError, lambda: f.embedding_bag(ROWS, M, mode="most")),
-        (ValueError, lambda: f.interpolate(X)),
-        (ValueError, lambda: f.interpolate(X, 3, scale_factor=2)),
         (RuntimeError, lambda: f.affine_grid(X[0, :2, :2, :3], [3, 1, 4, 4], align_corners=False)),
         (RuntimeError, lambda: f.fold(X[:, 0], (4, 5), (2, 2))),
+        (RuntimeError, lambda: f.ctc_loss(X[0], ROWS.new_ones(7, 4), [5] * 7, [1] * 7)),
+        (RuntimeError, lambda: f.ctc_loss(X[0], ROWS.new_ones(7, 4), [4] * 7, [5] * 7)),
     ],
 )
 def test_sizes_and_options_that_pytorch_refuses_are_refused(error: type[Exception], wrong: Call) -> None:
     for arithmetic in (nullcontext(), samebits.exact()):
         with arithmetic, pytest.raises(error):
             wrong()
-
-
-def test_a_target_that_would_be_stretched_gets_a_warning() -> None:
-    for loss in (f.mse_loss, f.l1_loss, f.huber_loss, f.smooth_l1_loss):
-        with samebits.exact(), pytest.warns(UserWarning, match="Using a target size"):
-            loss(M[:, :1], M[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -526,23 +410,12 @@ def test_what_pytorch_makes_contiguous_is_so(layer: nn.Module) -> None:
     assert (result[0] if isinstance(result, tuple) else result).is_contiguous()
 
 
-def test_of_one_image_dropout_drops_channels_too() -> None:
-    for layer, shape in ((nn.Dropout1d(), (40, 30)), (nn.Dropout3d(), (20, 5, 6, 7))):
-        with samebits.exact():
-            found = layer(torch.ones(shape)).flatten(1)
-        assert found.shape[0] == shape[0] and set(found.sum(1).tolist()) == {0.0, 2.0 * found.shape[1]}
-
-
-def test_errors_of_pytorch_s_remain() -> None:
-    with samebits.exact(), pytest.raises(ValueError, match="negative"):
-        f.gaussian_nll_loss(M, P, -P)
-    with samebits.exact(), pytest.raises(ValueError, match="more than 1 value per channel"):
-        nn.BatchNorm1d(4)(M[:1])
-    for bad in (torch.nan, torch.inf, 3e20):
-        weight = nn.Parameter(torch.ones(2))
-        weight.grad = torch.tensor([bad, 1.0])
-        with samebits.exact(), pytest.raises(RuntimeError, match="non-finite"):
-            nn.utils.clip_grad_norm_([weight], 1.0, error_if_nonfinite=True)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 3e20])
+def test_a_norm_that_is_not_finite_is_an_error_where_it_is_to_be_one(bad: float) -> None:
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.tensor([bad, 1.0])
+    with samebits.exact(), pytest.raises(RuntimeError, match="non-finite"):
+        nn.utils.clip_grad_norm_([weight], 1.0, error_if_nonfinite=True)
 
 
 def test_whole_floats_are_right_beyond_those_that_float32_has() -> None:
@@ -551,29 +424,14 @@ def test_whole_floats_are_right_beyond_those_that_float32_has() -> None:
     assert torch.equal(found, torch.arange(0, 10**8, 333).float())
 
 
-def test_a_sum_of_another_type_is_of_numbers_of_that_type() -> None:
-    for numbers_, dtype in ((M, torch.int64), (ROWS, torch.int32), (ROWS, torch.float32), (MASK, None)):
-        with samebits.exact():
-            found = numbers_.sum(1, dtype=dtype)
-        torch.testing.assert_close(found, numbers_.sum(1, dtype=dtype))
-    with samebits.exact(), pytest.raises(samebits.NotExactError, match=r"sum.*complex64"):
-        M.sum(dtype=torch.complex64)
-
-
-def test_it_is_entered_again_within_itself_and_by_other_threads() -> None:
-    def enter(context: Any) -> None:
-        with context:
-            M.sum()
-        with samebits.exact(), pytest.raises(samebits.NotExactError):
-            torch.linalg.inv(M[:4])
-
+def test_it_may_be_entered_again_within_itself() -> None:
     exact = samebits.exact()
-    with exact, ThreadPoolExecutor(1) as pool:
+    with exact:
         for context in (exact, samebits.exact()):
-            enter(context)
-        with pytest.raises(samebits.NotExactError):
-            torch.linalg.inv(M[:4])
-        pool.submit(enter, samebits.exact()).result()
+            with context:
+                M.sum()
+            with pytest.raises(samebits.NotExactError):
+                torch.linalg.inv(M[:4])
 
 
 def test_tiny_numbers_are_kept_even_if_this_thread_flushes_them() -> None:

@@ -25,6 +25,7 @@ SIZES = st.integers(1, 6)
 # Powers of two by which all of a matrix is scaled: from subnormal numbers to 1e30.
 SCALES = st.sampled_from([-149, -126, -110, -60, -20, 0, 3, 40, 99])
 SEEDS = st.integers(0, 10**6)
+FIRST = 9  # rows and columns that are compared, as fractions take their time
 
 
 def matrix(rows: int, columns: int, scale: int, seed: int, spread: int = 30) -> torch.Tensor:
@@ -36,11 +37,6 @@ def matrix(rows: int, columns: int, scale: int, seed: int, spread: int = 30) -> 
         for _ in range(rows * columns)
     ]
     return torch.tensor(values, dtype=torch.float32).view(rows, columns)
-
-
-def bits(tensors: list[torch.Tensor]) -> list[bytes]:
-    """All bits of each; -0.0 is not 0.0."""
-    return [tensor.detach().numpy().tobytes() for tensor in tensors]
 
 
 def layer(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gradient: torch.Tensor) -> Tensors:
@@ -74,17 +70,26 @@ def to_float32(value: Fraction) -> np.float32:
     return np.float32(math.ldexp(round(value / Fraction(2) ** exponent), exponent))
 
 
-def product(a: torch.Tensor, b: torch.Tensor, first: int | None = None) -> np.ndarray:
-    """The product of a (n, k) and b (k, m), or its first rows and columns: grids, exact sums, one rounding."""
+def product(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
+    """The first rows and columns of the product of a (n, k) and b (k, m): grids, exact sums, one rounding."""
     bits = grid.factor_bits(b.shape[0])
-    left = [on_grid(row, bits) for row in a[:first].tolist()]
-    right = [on_grid(column, bits) for column in b.t()[:first].tolist()]
+    left, right = ([on_grid(row, bits) for row in rows[:FIRST].tolist()] for rows in (a, b.t()))
     return np.array([[to_float32(sum(map(operator.mul, x, y))) for y in right] for x in left], np.float32)
 
 
 def total(x: torch.Tensor) -> list[np.float32]:
     """The sum of each column."""
     return [to_float32(sum(on_grid(column, grid.term_bits(len(x))))) for column in x.t().tolist()]
+
+
+def assert_exact(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gradient: torch.Tensor) -> None:
+    """A layer's results and gradients, the first rows and columns of each, are those of the reference."""
+    rows, of_rows = x.flatten(0, -2), gradient.flatten(0, -2)
+    with np.errstate(over="ignore"):
+        expected = [product(rows, weight.t()) + bias.numpy()[:FIRST], product(of_rows, weight)]
+        expected += [product(of_rows.t(), rows), np.array([total(of_rows[:, :FIRST])])]
+    for found, right in zip(layer(x, weight, bias, gradient), expected, strict=True):
+        np.testing.assert_array_equal(found.detach().reshape(-1, found.shape[-1])[:FIRST, :FIRST], right)
 
 
 @many
@@ -104,13 +109,7 @@ def test_numbers_on_a_grid_are_whole_multiples_of_a_unit_and_near(row: list[floa
 @given(SIZES, SIZES, SIZES, SCALES, SCALES, SEEDS)
 def test_products_are_exact_sums_of_rounded_factors(n: int, k: int, m: int, scale: int, other: int, seed: int) -> None:
     x, weight, bias = matrix(n, k, scale, seed), matrix(m, k, other, seed + 1), matrix(1, m, scale, seed + 2)[0]
-    gradient = matrix(n, m, other, seed + 3)
-    y, for_x, for_weight, for_bias = layer(x, weight, bias, gradient)
-    with np.errstate(over="ignore"):
-        np.testing.assert_array_equal(y.detach(), product(x, weight.t()) + bias.numpy())
-        np.testing.assert_array_equal(for_x, product(gradient, weight))
-        np.testing.assert_array_equal(for_weight, product(gradient.t(), x))
-        np.testing.assert_array_equal(for_bias, total(gradient))
+    assert_exact(x, weight, bias, matrix(n, m, other, seed + 3))
 
 
 @pytest.mark.parametrize("terms", [100, 784, 1_024, 10_000, 60_000, 2**20 + 1])
@@ -133,12 +132,7 @@ def test_wide_layers_large_batches_and_stacks_are_exact(n: int, k: int, m: int) 
     draw = torch.Generator().manual_seed(n)
     x, weight, gradient = (torch.rand(shape, generator=draw).sub_(0.5) for shape in ((n, k), (m, k), (n, m)))
     stack = (n,) if n % 3 else (3, n // 3)
-    y, for_x, for_weight, for_bias = layer(x.view(*stack, k), weight, torch.zeros(m), gradient.view(*stack, m))
-    y, for_x = y.view(n, m), for_x.view(n, k)
-    np.testing.assert_array_equal(y.detach()[:9, :9], product(x, weight.t(), 9))
-    np.testing.assert_array_equal(for_x[:9, :9], product(gradient, weight, 9))
-    np.testing.assert_array_equal(for_weight[:9, :9], product(gradient.t(), x, 9))
-    np.testing.assert_array_equal(for_bias[:9], total(gradient[:, :9]))
+    assert_exact(x.view(*stack, k), weight, torch.zeros(m), gradient.view(*stack, m))
 
 
 # What must not matter
@@ -183,29 +177,6 @@ def test_what_is_computed_by_parts_has_the_bits_of_the_whole() -> None:
         assert x.sum((0, 2)).isnan().tolist() == [True] + 6 * [False]
 
 
-@many
-@given(st.integers(1, 9), SIZES, SIZES, st.data(), SEEDS)
-def test_a_sum_over_images_may_be_split_anywhere(n: int, k: int, m: int, data: st.DataObject, seed: int) -> None:
-    cut = data.draw(st.integers(0, n))
-    kept = grid.factor_bits(60_000)
-    x, gradient = (grid.on_grid(matrix(n, *size), kept, (0, 1)) for size in ((k, 0, seed), (m, -9, seed + 1)))
-    whole = torch.mm(gradient.t(), x)
-    assert torch.equal(whole, torch.mm(gradient[:cut].t(), x[:cut]) + torch.mm(gradient[cut:].t(), x[cut:]))
-    assert torch.equal(gradient.sum(0), gradient[:cut].sum(0) + gradient[cut:].sum(0))
-
-
-@many
-@given(SIZES, SIZES, SCALES, SEEDS)
-def test_a_row_does_not_depend_on_others(n: int, m: int, scale: int, seed: int) -> None:
-    x, weight, bias = matrix(n, 5, scale, seed), matrix(m, 5, 0, seed + 1), matrix(1, m, scale, seed + 2)[0]
-    x[0] *= 2.0**-20
-    with torch.no_grad(), samebits.exact():
-        found = functional.linear(x, weight, bias)
-    alone = [product(row.unsqueeze(0), weight.t())[0] for row in x]
-    with np.errstate(over="ignore"):
-        np.testing.assert_array_equal(found, np.stack(alone) + bias.numpy())
-
-
 # NaN, infinities, and what is too large
 
 
@@ -241,10 +212,6 @@ def test_a_loss_may_be_large_or_infinite_or_no_number(logits: list[float], expec
 # Functions
 
 
-def nearest(value: Decimal) -> np.float32:
-    return to_float32(Fraction(value))
-
-
 def probabilities(row: list[float]) -> list[Decimal]:
     exponentials = [(Decimal(z) - Decimal(max(row))).exp() for z in row]
     return [e / sum(exponentials) for e in exponentials]
@@ -258,7 +225,7 @@ LOGITS = st.lists(st.lists(st.floats(-90, 90, width=32), min_size=3, max_size=3)
 def test_probabilities_are_the_nearest(rows: list[list[float]]) -> None:
     logits = torch.tensor(rows)
     with localcontext(prec=60):
-        expected = np.array([[nearest(value) for value in probabilities(row)] for row in logits.tolist()])
+        expected = np.array([[to_float32(Fraction(value)) for value in probabilities(row)] for row in logits.tolist()])
     np.testing.assert_array_equal(samebits.probabilities(logits), expected)
 
 
@@ -274,15 +241,8 @@ def test_the_loss_of_a_classifier_is_rounded_as_documented(rows: list[list[float
     assert loss.item() == to_float32(sum(on_grid(losses, grid.term_bits(len(rows))))) / np.float32(len(rows))
 
 
-RANGES = {
-    "sqrt": (0, 90),
-    "rsqrt": (2**-20, 90),
-    "log1p": (-0.875, 90),
-    "erf": (-6, 6),
-    "erfc": (-6, 6),
-    "acosh": (1.0625, 90),
-    "atanh": (-63 / 64, 63 / 64),
-}
+RANGES = {"sqrt": (0, 90), "rsqrt": (2**-20, 90), "log1p": (-0.875, 90), "acosh": (1.0625, 90)}
+RANGES |= {"atanh": (-63 / 64, 63 / 64), "erf": (-6, 6), "erfc": (-6, 6)}
 RANGES |= dict.fromkeys(["log", "log2", "log10"], (2**-100, 90)) | dict.fromkeys(["asin", "acos"], (-1, 1))
 REFERENCES = {"sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)), "rsqrt": lambda x: 1 / mpmath.sqrt(x),
               "exp2": lambda x: mpmath.power(2, x),
@@ -321,8 +281,8 @@ def test_sigmoid_and_tanh_at_the_ends() -> None:
     np.testing.assert_array_equal(found, torch.stack([x.double().sigmoid(), x.double().tanh()]).float())
 
 
-def everything() -> list[torch.Tensor]:
-    """Functions, loss and gradients of the same 3,000 numbers, and what is nearly halfway between two results."""
+def everything() -> list[bytes]:
+    """The bits of functions, loss and gradients of 3,000 numbers, and of what is nearly halfway between two results."""
     draw = torch.Generator().manual_seed(7)
     x = torch.randn(300, 10, generator=draw).mul_(4).requires_grad_()
     small = torch.arange(1, 300, 2) * 2.0**-23
@@ -330,7 +290,8 @@ def everything() -> list[torch.Tensor]:
         found = [torch.sigmoid(x), torch.tanh(x), functional.cross_entropy(x, torch.arange(300) % 10)]
         found.append(torch.sigmoid(small))  # 1 / 2 + small / 4, less under 2**-25 of its last bit
     pairs = samebits.probabilities(torch.stack([small, 0 * small], 1))
-    return [*found, pairs, samebits.probabilities(x.detach()), torch.autograd.grad(found[2], x)[0]]
+    found += [pairs, samebits.probabilities(x.detach()), torch.autograd.grad(found[2], x)[0]]
+    return [tensor.detach().numpy().tobytes() for tensor in found]
 
 
 def off(function: Callable[..., torch.Tensor], units: int) -> Callable[..., torch.Tensor]:
@@ -351,7 +312,7 @@ def test_another_library_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) ->
     expected, plain = everything(), functions.Function.__call__
     monkeypatch.setattr(torch.Tensor, "softmax", off(torch.Tensor.softmax, 8))
     monkeypatch.setattr(functions.Function, "__call__", lambda f, x: plain(f._replace(library=off(f.library, 8)), x))
-    assert bits(everything()) == bits(expected)
+    assert everything() == expected
 
 
 def test_what_decimal_settles_is_what_the_library_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +326,7 @@ def test_what_decimal_settles_is_what_the_library_has(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(functions, "settled", counted)
     monkeypatch.setattr(functions.nearest, "__defaults__", (2.0**-28,))
-    assert bits(everything()) == bits(expected)
+    assert everything() == expected
     assert sum(settled) > 300, "too few went through decimal"
 
 
@@ -376,10 +337,7 @@ def test_dropout_drops_that_fraction_and_scales_the_rest(p: float) -> None:
     with samebits.exact():
         found = functional.dropout(x, p)
         assert torch.equal(functional.dropout(x, p, training=False), x)
-    kept = (found != 0) | (x == 0)
-    assert kept.double().mean() == pytest.approx(1 - p * (x != 0).double().mean().item(), abs=0.05)
-    scaled = x.detach().numpy() * (np.float32(1) / np.float32(1 - p if p < 1 else 1))
-    np.testing.assert_array_equal(found.detach() + 0, np.where(kept, scaled, 0) + 0)
-    with samebits.exact():
         (gradient,) = torch.autograd.grad(found.sum(), x)
     assert set(gradient.flatten().tolist()) <= {0.0, float(np.float32(1) / np.float32(1 - p if p < 1 else 1))}
+    assert (gradient != 0).double().mean() == pytest.approx(1 - p, abs=0.05)
+    assert torch.equal(found, x * gradient)
