@@ -92,6 +92,7 @@ class exact:  # noqa: N801
             stack.enter_context(plainly)
             stack.enter_context(Mode())
             stack.callback(setattr, exact.within, "context", None)
+            stack.callback(self._leave_steps)
             exact.within.context = self
             self.entered.append(stack.pop_all())
 
@@ -106,6 +107,12 @@ class exact:  # noqa: N801
         if getattr(exact.within, "context", None) is self:
             for group, before in self.groups.pop():
                 group.update(before)
+
+    def _leave_steps(self) -> None:
+        """Make floats of Numbers that an error within a step has left."""
+        for group, before in (pair for groups in self.groups for pair in groups):
+            group.update({name: optimizers.plain(group[name]) for name in before})
+        self.groups.clear()
 
 
 def flushed(count: int) -> bool:

@@ -54,6 +54,11 @@ def made(value: Any) -> Any:
     return Number(value) if isinstance(value, float) else value
 
 
+def plain(value: Any) -> Any:
+    """The float that a Number is, also within a tuple."""
+    return tuple(map(plain, value)) if isinstance(value, tuple) else float(value)
+
+
 def scheduled(group: dict[str, Any]) -> None:
     """Round to float32 what a schedule has made, which may be a last digit off in float64: that must not matter."""
     if isinstance(lr := group.get("lr"), float) and lr != group.get("initial_lr", lr):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.distributions import Beta, Categorical, Dirichlet, Gamma, Normal, kl_divergence
 from torch.nn import functional as f
+from torch.utils.data import WeightedRandomSampler
 
 Call = Callable[..., torch.Tensor]
 
@@ -136,6 +137,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "group_norm": (lambda x, w, b: f.group_norm(x, 2, w, b), (X, V, V + 1)),
     "instance_norm": (f.instance_norm, (X,)),
     "rms_norm": (lambda x, w: f.rms_norm(x, (6,), w), (X, X[0, 0, 0])),
+    "embedding of limited length": (lambda w: f.embedding(ROWS, w.clone(), max_norm=0.9), (M,)),
     "embedding with padding": (lambda w: f.embedding(ROWS, w, padding_idx=2), (M,)),
     "leaky_relu": (lambda x: f.leaky_relu(x, 0.2), (M,)),
     "relu6": (f.relu6, (M * 5,)),
@@ -304,7 +306,7 @@ SPREAD: dict[str, Callable[[], torch.Tensor]] = {
     "exponential": lambda: EVEN.clone().exponential_(2.0),
     "normal": lambda: torch.normal(EVEN + 1, 0.5),
     "bernoulli": lambda: torch.bernoulli(EVEN.abs()),
-    "multinomial": lambda: torch.multinomial(torch.tensor([0.1, 0, 0.2, 0.7]), 40_000, replacement=True).float(),
+    "multinomial": lambda: torch.tensor([*WeightedRandomSampler([0.1, 0, 0.2, 0.7], 40_000)]).float(),
     "multinomial without replacement": lambda: torch.multinomial(P.repeat(8_000, 1), 2)[:, 1].float(),
     "gamma": lambda: Gamma(P.flatten() * 2, 1.5).sample((2_000,)),
     "beta": lambda: Beta(0.4, 0.7).sample((40_000,)),

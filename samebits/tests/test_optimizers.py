@@ -97,6 +97,7 @@ def test_a_closure_is_computed_as_what_is_outside_and_the_step_as_without(kind: 
                 (weight * weight + 1).sqrt().sum().backward()  # is recorded again
             for _ in range(3):
                 made.step(closure)
+        assert type(made.param_groups[0]["lr"]) is float
         return weight.detach()
 
     expected = trained(kind, "weight")
@@ -132,6 +133,14 @@ def test_a_step_within_a_step_leaves_the_numbers_of_both_optimizers_as_they_were
     for optimizer, group in zip((outer, inner), before, strict=True):
         after = optimizer.param_groups[0]
         assert after == group and {type(number) for number in (after["lr"], after["eps"], *after["betas"])} == {float}
+
+
+def test_a_gradient_whose_length_is_infinite_is_clipped_to_nothing() -> None:
+    parameter = nn.Parameter(torch.ones(2))
+    parameter.grad = torch.tensor([3e30, 4e30])
+    with samebits.exact():
+        length = nn.utils.clip_grad_norm_([parameter], 1.0)
+    assert length == torch.inf and parameter.grad.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3, 17, 600, 10_000, 0.004, -2, 7.5])
