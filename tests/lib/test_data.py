@@ -1,9 +1,9 @@
-import gzip
+import shutil
 import struct
 from contextlib import chdir
 
 from stagecraft.errors import PipelineError
-from stages.lib import data, tensors
+from stages.lib import data
 
 import numpy as np
 import pytest
@@ -23,9 +23,8 @@ def test_idx_round_trip_agrees_with_torchvision(tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "found "),
+        (b"\0\0\x08", "found "),
         (b"\0\0\x09\1\0\0\0\1a", "found 00 00 09"),
-        (gzip.compress(b"x", mtime=0), "found 1f 8b 08"),
         (b"\0\0\x08\3\0\0\0\1", "header cut short: expected 16 bytes, found 8"),
         (b"\0\0\x08\1\0\0\0\3ab", "should have 11 bytes, but has 10"),
         (b"\0\0\x08\1\0\0\0\3abcd", "should have 11 bytes, but has 12"),
@@ -37,19 +36,17 @@ def test_idx_that_is_wrong_is_refused(content, expected):
         data.decode_idx(content)
 
 
-def test_a_file_changed_or_gone_after_download_is_refused(small, tmp_path):
-    (tmp_path / data.FOLDER).mkdir(parents=True)
-    for name in data.DATASETS["digits"].sha256:
-        content = bytearray((small / data.FOLDER / name).read_bytes())
-        content[-1] ^= name.startswith("train-labels")
-        (tmp_path / data.FOLDER / name).write_bytes(content)
-    with chdir(tmp_path):
-        data.load_test("digits")
-        with pytest.raises(PipelineError, match="train-labels-idx1-ubyte is not the one of digits"):
-            data.load_train("digits")
-        data.TRAIN_FILES[0].unlink()
-        with pytest.raises(PipelineError, match="can't read data/raw/train-images-idx3-ubyte"):
-            data.load_train("digits")
+def test_a_file_changed_or_gone_after_download_is_refused(small, tmp_path, monkeypatch):
+    shutil.copytree(small / data.FOLDER, tmp_path / data.FOLDER)
+    monkeypatch.chdir(tmp_path)
+    images, labels = data.TRAIN_FILES
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\n")
+    with pytest.raises(PipelineError, match="train-labels-idx1-ubyte is not the one of digits"):
+        data.load_train("digits")
+    images.unlink()
+    with pytest.raises(PipelineError, match="can't read data/raw/train-images-idx3-ubyte"):
+        data.load_train("digits")
+    data.load_test("digits")
 
 
 @pytest.mark.parametrize(
@@ -66,19 +63,12 @@ def test_a_dataset_that_does_not_fit_the_network_is_refused(images, labels, tmp_
         data.load_train("letters")
 
 
-def test_mnist_is_what_the_notebook_shows(mnist, tmp_path):
-    with chdir(mnist):
-        train, test = data.load_train("mnist"), data.load_test("mnist")
-    assert (len(train.labels), len(test.labels)) == (60_000, 10_000)
-    images = tensors.to_tensors(train)
-    assert (images.images[0].shape, images.labels[0].item()) == ((28, 28), 5)
-    batches = images.every().split(100)
-    assert len(batches) == 600
-    assert [part.shape for part in images.batch(batches[0])] == [(100, 784), (100,)]
-
+def test_mnist_is_torchvision_s(mnist, tmp_path):
     (tmp_path / "MNIST").mkdir()
     (tmp_path / "MNIST/raw").symlink_to((mnist / data.FOLDER).resolve())
-    for is_train, split in ((True, train), (False, test)):
-        reference = MNIST(tmp_path, train=is_train)
+    with chdir(mnist):
+        splits = data.load_test("mnist"), data.load_train("mnist")
+    for is_train, split in enumerate(splits):
+        reference = MNIST(tmp_path, train=bool(is_train))
         np.testing.assert_array_equal(reference.data.numpy(), split.images)
         np.testing.assert_array_equal(reference.targets.numpy(), split.labels)

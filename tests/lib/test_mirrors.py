@@ -30,8 +30,8 @@ TABLE = dict(data.DATASETS)
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Lets these be the mirrors that torchvision knows, and what the user named."""
+    md5 = [(name, hashlib.md5(content).hexdigest()) for name, content in ARCHIVES.items()]
     for kind in (datasets.MNIST, datasets.KMNIST):
-        md5 = [(name, hashlib.md5(content).hexdigest()) for name, content in ARCHIVES.items()]
         monkeypatch.setattr(kind, "resources", md5)
     monkeypatch.setitem(data.DATASETS, "mnist", TABLE["mnist"]._replace(sha256=TABLE["digits"].sha256))
     monkeypatch.setattr(mirrors, "SILENT_SECONDS", 0.5)
@@ -62,11 +62,7 @@ def server(answer: Callable[[BaseHTTPRequestHandler], object]) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         do_GET = answer  # noqa: N815
 
-        def log_message(self, *_: object) -> None:
-            pass
-
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.handle_error = lambda *_: None  # of a client that hangs up
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{http.server_port}/"
         http.shutdown()
@@ -76,9 +72,8 @@ def raw(content: bytes) -> Callable[[BaseHTTPRequestHandler], object]:
     return lambda request: request.wfile.write(content)
 
 
-def ok(content: bytes, length: int | None = None) -> Callable[[BaseHTTPRequestHandler], object]:
-    head = f"HTTP/1.0 200 OK\r\nContent-Length: {len(content) if length is None else length}\r\n\r\n"
-    return raw(head.encode() + content)
+def ok(content: bytes, length: int) -> Callable[[BaseHTTPRequestHandler], object]:
+    return raw(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % length + content)
 
 
 def refusal(dataset: str = "mnist") -> str:
@@ -90,11 +85,8 @@ def refusal(dataset: str = "mnist") -> str:
 
 
 BAD = {
-    "missing": (raw(b"HTTP/1.0 404 Not Found\r\n\r\n"), "HTTP Error 404"),
-    "hostile": (raw(b"HTTP/1.0 500 \x1b" + b"x" * 5_000 + b"\r\n\r\n"), "HTTP Error 500"),
-    "redirecting": (raw(b"HTTP/1.0 302 Found\r\nLocation: /\r\n\r\n"), "redirect"),
+    "missing": (raw(b"HTTP/1.0 404 \x1b" + b"x" * 5_000 + b"\r\n\r\n"), "HTTP Error 404"),
     "no HTTP": (raw(b"hello\r\n\r\n"), "hello"),
-    "page": (ok(b"<!DOCTYPE html><p>Log in"), "corrupted"),
     "truncated": (ok(ARCHIVES[FIRST][:-9], len(ARCHIVES[FIRST])), "corrupted"),
     "silent": (lambda request: time.sleep(2), "timed out"),
     "silent later": (lambda request: (ok(b"", 9)(request), time.sleep(2)), "timed out"),
@@ -114,17 +106,18 @@ def test_a_bad_mirror_is_refused_with_its_reason_and_another_tried_unless_the_us
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_mirror_is_asked_again_and_given_up_in_the_end(status, use):
-    refusals = [raw(b"HTTP/1.0 %d Busy\r\n\r\n" % status)] * 2
+    busy = [raw(b"HTTP/1.0 %d Busy\r\n\r\n" % status)] * 11
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        (refusals.pop() if refusals else ok(ARCHIVES[request.path[1:]]))(request)
+        archive = ARCHIVES[request.path[1:]]
+        (busy.pop() if busy else ok(archive, len(archive)))(request)
 
-    with server(answer) as busy:
-        use(named=busy.rstrip("/"))
-        assert mirrors.fetch_any("mnist") == FILES
-        refusals += [raw(b"HTTP/1.0 %d Busy\r\n\r\n" % status)] * 9
+    with server(answer) as url:
+        use(named=url.rstrip("/"))
         assert f"HTTP Error {status}" in refusal()
-        assert len(refusals) == 6
+        assert len(busy) == 8
+        del busy[2:]
+        assert mirrors.fetch_any("mnist") == FILES
 
 
 def test_a_mirror_that_can_t_be_reached_is_told_apart(good, use, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 def test_what_was_written_reads_back_equal_and_what_is_missing_is_named(tmp_path: Path) -> None:
     table = pandas.DataFrame({"epoch": [1, 2], "train_loss": [0.1 + 0.2, 1e-17], "note": ["a", "b"]})
     output.write_csv(tmp_path / "a.csv", table)
+    assert (tmp_path / "a.csv").read_bytes() == b"epoch,train_loss,note\n1,0.30000000000000004,a\n2,1e-17,b\n"
     pandas.testing.assert_frame_equal(tables.read(tmp_path / "a.csv", ["epoch", "train_loss"]), table, check_exact=True)
     with pytest.raises(PipelineError, match=r"can't read .*b\.csv: No such file"):
         tables.read(tmp_path / "b.csv", ["epoch"])
@@ -24,8 +25,6 @@ def test_what_was_written_reads_back_equal_and_what_is_missing_is_named(tmp_path
         (b"epoch,train_loss\n1,abc\n", "could not convert string to float"),
         (b"epoch,train_loss\n1,nan\n", "values that are not finite"),
         (b"epoch,train_loss\n1,inf\n", "values that are not finite"),
-        (b"epoch,train_loss\n1\n", "values that are not finite"),
-        (b"epoch,train_loss\n1,2,3,4\n1,2\n1,2,3,4,5,6\n", "."),
         (b"\xff\xfe\x00\x01", "codec can't decode"),
     ],
 )

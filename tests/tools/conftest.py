@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.browser import browser as browser
 from tests.project import QUICK
-from tests.tools import toy
+from tests.tools.toy import COMMIT, FILES, shell
 
 import pytest
 
@@ -14,7 +14,9 @@ import pytest
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("original")
     with chdir(folder):
-        toy.make()
+        for name, content in FILES.items():
+            Path(name).write_text(content)
+        shell(f"git init -q && dvc init -q && echo /log >> .gitignore && dvc repro -q && {COMMIT}")
     return folder
 
 

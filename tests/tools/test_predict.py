@@ -1,5 +1,3 @@
-"""What `make predict` prints and draws."""
-
 import shutil
 import sys
 
@@ -13,14 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+SQUARE = np.pad(np.ones((8, 8)), 10)
+
 
 def test_bars_are_as_long_as_the_probabilities():
     lines = predict.bars(torch.tensor([0.5, 0.25, 0.0, 0.25])).splitlines()
     assert [line.count("█") for line in lines] == [20, 10, 0, 10]
     assert lines[0].startswith("0   50.0%")
-
-
-SQUARE = np.pad(np.ones((8, 8)), 10)
 
 
 @pytest.mark.parametrize(

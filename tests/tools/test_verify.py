@@ -6,105 +6,63 @@ from pathlib import Path
 
 from stagecraft import resume
 from stagecraft.errors import PipelineError
-from tests.tools.toy import COMMIT, commit, shell
+from tests.tools.toy import COMMIT, shell
 from tools import outputs, page, verify
 
 import pytest
 
-
-@pytest.fixture(autouse=True)
-def versions(project: Path) -> None:
-    """What the pipeline was recorded with."""
-    Path("requirements.txt").write_text(f"numpy=={version('numpy')}\nnot-installed-here==1.0\n")
+pytestmark = pytest.mark.usefixtures("project")
+EDIT = "perl -pi -e s/0.25/0.26/"
 
 
-@pytest.fixture
-def printed(capfd: pytest.CaptureFixture[str]):
-    """The lines that were printed since it was asked last."""
-    return lambda: capfd.readouterr().out.splitlines()
-
-
-def refused(reason: str) -> None:
-    with pytest.raises(PipelineError, match=reason):
+def refused(reason: str) -> str:
+    with pytest.raises(PipelineError, match=reason) as error:
         verify.main()
+    return str(error.value)
 
 
-def test_hashes_are_those_of_dvc(project):
-    recorded = outputs.recorded(Path("dvc.lock").read_text())
-    assert recorded["raw"].endswith(".dir")
-    Path(".dvcignore").write_text("*.md\n")
-    Path("raw/notes.md").touch()
-    assert outputs.found(recorded, project) == recorded
-
-
-def test_what_is_recorded_is_reproduced_and_no_training_goes_on_from_its_own_end(printed):
+def test_what_is_recorded_is_reproduced_and_no_training_goes_on_from_its_own_end(capfd):
     resume.FOLDER.mkdir()
     (resume.FOLDER / "state").touch()
+    Path(".dvcignore").write_text("*.md\n")
+    Path("raw/notes.md").touch()
     verify.main()
     assert not resume.FOLDER.exists()
-    header, line, *rows, _, verdict = printed()
+    header, line, *rows, _, verdict = capfd.readouterr().out.splitlines()
     assert header.split() == ["|", "output", "|", "recorded", "|", "here", "|", "same", "|"]
     assert set(line) == {"|", "-"}
     assert [row.split()[-2] for row in rows] == ["yes"] * 4
     assert verdict == "verify: all 4 outputs, computed again from nothing, are the recorded ones to the byte"
 
 
-EDIT = "perl -pi -e s/0.25/0.26/"
-EDITED, ALTERED = "as it was here before this run, was not the recorded one", "| yes, was ALTERED |"
-# By what was done: for each output the commands, what verify says of it, and how its row ends
-ALTERATIONS = {
-    "files were edited": [
-        (f"{EDIT} number.csv", "number.csv", EDITED, ALTERED),
-        (f"{EDIT} metric.json", "metric.json", EDITED, ALTERED),
-        (f"{EDIT} raw/deep/b", "raw", EDITED, ALTERED),
-        (": > picture.png", "picture.png", EDITED, ALTERED),
-    ],
-    "a picture was cut off": [("head -c 60 picture.png > cut; mv cut picture.png", "picture.png", EDITED, ALTERED)],
-    "the commit has another file": [
-        (
-            f"{EDIT} metric.json && {COMMIT}",
-            "metric.json", "in the last commit is not the one that dvc.lock records", ALTERED,
-        )
-    ],
-    "an edited file was recorded": [
-        (
-            f"{EDIT} number.csv && dvc commit --quiet --force && {COMMIT}",
-            "number.csv", "came out different: line 2 should be '1,0.26.n', is '1,0.25", "| NO   |",
-        )
-    ],
-    "a stage varies": [
-        (
-            f"echo 'date +%N >> number.csv' >> number.sh && dvc repro -q && {COMMIT}",
-            "number.csv", "came out different", "| NO   |",
-        )
-    ],
-    "code was edited": [
-        (
-            """perl -pi -e 's/"L"./"L").point(lambda value: value | 1)/' picture.py""",
-            "picture.png", r"came out different: byte \d+", "| NO   |",
-        ),
-        (f"{EDIT} number.sh", "raw", "came out different: B: line 3 should be '1,0.25.n', is '1,0.26", "| NO   |"),
-    ],
-    "the recorded file is gone": [
-        (
-            f"rm -r .dvc/cache && {EDIT} number.sh",
-            "number.csv", r"came out different: its MD5 should be \w{32}, is \w{32}", "| NO   |",
-        )
-    ],
-}  # fmt: skip
+BEFORE = "as it was here before this run, was not the recorded one", "yes, was ALTERED"
+# By what was done: the commands, and by each output what verify says of it, and how its row ends
+CHANGES = {
+    f"{EDIT} number.csv && dvc commit -q -f && {COMMIT} && {EDIT} metric.json && {COMMIT} && echo >> raw/a && "
+    "head -c 60 picture.png > cut && mv cut picture.png": {
+        "number.csv": ("came out different: line 2 should be '1,0.26.n', is '1,0.25", "NO"),
+        "metric.json": ("in the last commit is not the one that dvc.lock records", "yes, was ALTERED"),
+        "raw": BEFORE,
+        "picture.png": BEFORE,
+    },
+    'perl -pi -e \'s/"L"./"L").point(lambda value: value | 1)/\' picture.py && '
+    f"{EDIT} number.sh && find .dvc/cache -size 18c -delete": {  # the object of number.csv
+        "number.csv": (r"came out different: its MD5 should be \w{32}, is \w{32}", "NO"),
+        "raw": ("came out different: B: line 3 should be '1,0.25.n', is '1,0.26", "NO"),
+        "picture.png": (r"came out different: byte \d+", "NO"),
+    },
+}
 
 
-@pytest.mark.parametrize("done", ALTERATIONS)
-def test_outputs_that_are_not_the_recorded_ones_are_named(done, printed):
-    for command, *_ in ALTERATIONS[done]:
-        shell(command)
-    with pytest.raises(PipelineError) as error:
-        verify.main()
-    rows = printed()
-    for _, name, reason, end in ALTERATIONS[done]:
-        assert re.search(f"{name},? {reason}", str(error.value))
-        (row,) = [row for row in rows if row.startswith(f"| {name} ")]
-        assert row.endswith(end)
+@pytest.mark.parametrize("commands", CHANGES, ids=["files", "code"])
+def test_outputs_that_are_not_the_recorded_ones_are_named_and_versions_that_may_be_why(commands, capfd):
+    shell(commands)
+    told = refused(rf"installed here: numpy {version('numpy')} \(pinned 0.1\)(\n|$)")
+    assert ("dvc.lock of the last commit was made with others than these: " in told) == ("number.sh" in commands)
+    rows = {row.split()[1]: row.rstrip("| ") for row in capfd.readouterr().out.splitlines() if row.startswith("| ")}
+    for name, (reason, end) in CHANGES[commands].items():
+        assert re.search(f"{name},? {reason}", told)
+        assert rows[name].endswith(f"| {end}")
 
 
 @pytest.mark.parametrize(
@@ -120,64 +78,41 @@ def test_where_nothing_can_be_compared_it_says_so(command, reason):
     refused(reason)
 
 
-def test_code_that_was_not_recorded_is_told_before_and_after(printed):
-    shell("echo '# the same numbers' >> number.sh")
-    commit()
-    refused(r"^verify: all \d outputs are the recorded ones, but dvc.lock of .* these: number.sh; commit it anew$")
-    assert printed()[0].startswith("These are not what the last commit's results were made with")
-    shell("dvc repro -q")
-    commit()
+def test_code_and_settings_that_were_not_recorded_are_told_before_and_after_and_may_be_committed(capfd):
+    shell("echo '# the same numbers' >> number.sh && dvc exp run -q -S rate=0.5")
+    changed = r"number.sh, rate 0.5 \(recorded 1e-05\)"
+    refused(f"^verify: all 4 outputs are the recorded ones, but dvc.lock of .* these: {changed}; commit it anew$")
+    assert re.match(
+        f"These are not what the last commit's results were made with, .*: {changed}.$",
+        capfd.readouterr().out.splitlines()[0],
+    )
+    shell(COMMIT)
     verify.main()
+    assert capfd.readouterr().out.splitlines()[-1].endswith("are the recorded ones to the byte")
 
 
-def test_settings_of_an_experiment_are_named_before_the_run_and_verify_once_committed(printed):
-    shell("dvc exp run -q -S rate=0.5")
-    refused(r"rate 0.5 \(recorded 1e-05\)")
-    assert printed()[0].endswith("and may change them: rate 0.5 (recorded 1e-05).")
-    commit()
+def test_without_a_promise_of_bytes_equal_ones_are_not_called_proof(capfd):
+    shell("perl -pi -e s/exact/native/ params.yaml && dvc repro -q && " + COMMIT)
     verify.main()
-    assert printed()[-1].endswith("are the recorded ones to the byte")
-
-
-def test_without_a_promise_of_bytes_equal_ones_are_not_called_proof(printed):
-    shell("perl -pi -e s/exact/native/ params.yaml && dvc repro -q")
-    commit()
-    verify.main()
-    first, *_, last = printed()
+    first, *_, last = capfd.readouterr().out.splitlines()
     assert first.startswith("With numerics: native no bytes are promised")
     assert last.endswith("on this machine; with numerics: native no other can promise them")
 
 
-def test_a_picture_of_the_same_pixels_in_other_bytes_is_the_same_and_said_so(monkeypatch, printed):
+def test_a_picture_of_the_same_pixels_in_other_bytes_is_the_same_and_said_so(monkeypatch, capfd):
     monkeypatch.setenv("LEVEL", "1")
     for _ in range(2):  # the second finds the picture of the first, which is not altered either
         verify.main()
-        *_, row, _, verdict = printed()
+        *_, row, _, verdict = capfd.readouterr().out.splitlines()
         assert row.startswith("| picture.png") and row.endswith("| pixels |")
         assert verdict.endswith("are the recorded ones; 1 of them, pictures, to the pixel, in other bytes")
 
 
-def test_versions_are_named_where_something_differs():
-    pins = "numpy==0.1 ; python_version > '3'\n    # via nothing\nnot-installed-here==1.0\n"
-    Path("requirements.txt").write_text(pins)
-    verify.main()
-    shell(f"{EDIT} number.sh")
-    refused(rf"installed here: numpy {version('numpy')} \(pinned 0.1\)\n")
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        b"<<<<<<< ours\nrate: 1\n=======\nrate: 2\n>>>>>>> theirs\n",
-        b"rate: 1\nrate: 2\n",
-        b"- rate\n",
-        b"rate: 1  # gr\xfcn\n",
-    ],
-)
+@pytest.mark.parametrize("settings", [b"rate: 1\nrate: 2\n", b"rate: 1  # gr\xfcn\n"])
 def test_settings_that_can_t_be_read_are_told_as_make_run_does(settings):
     Path("params.yaml").write_bytes(settings)
-    refused(r"params.yaml")
-    commit()
+    refused("params.yaml")
+    shell(COMMIT)
     with pytest.raises(PipelineError, match=r"params.yaml of the last commit"):
         page.committed()
 
