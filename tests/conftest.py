@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
-from stages.lib import data, mirrors
+from stages.lib import data
 from tests import replica
 from tests.project import DIGITS, ROOT, STAGES, run
 
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 
 @pytest.fixture(scope="session")
-def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mnist(tmp_path_factory: pytest.TempPathFactory, run_stages: Callable[..., None]) -> Path:
     """A project folder in which data/raw holds the real MNIST, from the project's own or from MNIST_MIRROR."""
     raw = ROOT / data.FOLDER
     names = data.DATASETS["mnist"].sha256
@@ -34,9 +34,8 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not os.environ.get("MNIST_MIRROR"):
         pytest.skip("needs the real MNIST: set MNIST_MIRROR, or let `dvc repro` fill data/raw")
     root = tmp_path_factory.mktemp("mnist")
-    (root / data.FOLDER).mkdir(parents=True)
-    for name, content in mirrors.fetch_any("mnist").items():
-        (root / data.FOLDER / name).write_bytes(content)
+    with chdir(root):
+        run_stages("download", dataset="mnist")
     return root
 
 

@@ -1,5 +1,6 @@
 """The project as a thing to test: its graph, and copies of it in which DVC runs."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -43,6 +44,31 @@ def declared(stage: str, kind: str) -> set[str]:
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
 
 
+def reading_order(file: str, seen: set[str]) -> list[str]:
+    """A file of the project, or a package, and then all that it leads to and that was not seen before."""
+    if file in seen:
+        return []
+    seen.add(file)
+    others = [] if file in PACKAGES else imported(file)
+    return [file, *(path for other in others for path in reading_order(other, seen))]
+
+
+def imported(file: str) -> list[str]:
+    """The project's own files and packages that a file imports, in their order; imports inside functions count."""
+    names = []
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    files = [top if (top := name.partition(".")[0]) in PACKAGES else file_of(name) for name in names]
+    return [file for file in files if (ROOT / file).exists()]
+
+
+def file_of(module: str) -> str:
+    return f"{module.replace('.', '/')}.py"
+
+
 def copy_code(folder: Path) -> None:
     """Copy all that the stages and the sweep run, and what lies beside it, to a folder."""
     for name in PACKAGES | {"stages", "sweep"}:
@@ -57,10 +83,7 @@ def run(*command: str, cwd: Path, status: int = 0) -> str:
 
 
 class Project:
-    """A copy of the project, with other settings, in a Git repository of its own, where nothing has run yet.
-
-    Or a copy of `original`, a project in which all has run.
-    """
+    """A copy of the project in a Git repository: with other settings and no results, or of `original` with its own."""
 
     def __init__(self, folder: Path, *, original: Path | None = None, **settings: object) -> None:
         self.folder = folder
@@ -76,9 +99,8 @@ class Project:
     def run(self, *command: str, status: int | None = 0, **environment: str) -> str:
         """The output, stdout and stderr together, of a command that must end with `status` (None: not 0)."""
         with TemporaryFile("w+") as output:  # and not a pipe, which a worker of DVC's queue would keep open
-            result = subprocess.run(
-                command, cwd=self.folder, env=QUICK | environment, stdout=output, stderr=subprocess.STDOUT
-            )
+            where = {"cwd": self.folder, "env": QUICK | environment}
+            result = subprocess.run(command, **where, stdout=output, stderr=subprocess.STDOUT)
             output.seek(0)
             printed = output.read()
         assert result.returncode == status or (status is None and result.returncode != 0), printed

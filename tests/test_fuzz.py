@@ -28,19 +28,18 @@ many = settings(
     max_examples=100, derandomize=True, deadline=None, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-
-
 SETTINGS = {"lr": 0.1}
 TENSORS = [torch.ones(1), torch.ones(1, 2), torch.ones(1).double()]
 GOOD = checkpoint.encode({"weight": torch.ones(1, 2), "bias": torch.ones(1)}, SETTINGS)
 
 
-def mutated(content: bytes, edits: list[tuple[int, int]], kept: int) -> bytes:
+@st.composite
+def damaged(draw: st.DrawFn, contents: st.SearchStrategy[bytes]) -> bytes:
     """Some bytes set to others, and the end cut off."""
-    changed = bytearray(content)
-    for position, byte in edits:
-        changed[position % len(changed)] = byte
-    return bytes(changed[: len(changed) - kept % len(changed)])
+    content = bytearray(draw(contents))
+    for position, byte in draw(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=5)):
+        content[position % len(content)] = byte
+    return bytes(content[: len(content) - draw(st.integers(0, 10**6) | st.just(0)) % len(content)])
 
 
 def load(folder: Path, content: bytes) -> nn.Module:
@@ -49,9 +48,6 @@ def load(folder: Path, content: bytes) -> nn.Module:
     path.write_bytes(content)
     checkpoint.load(path, network, SETTINGS)
     return network
-
-
-EDITS = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=5)
 
 
 @many
@@ -71,12 +67,8 @@ def test_settings_of_any_kind(changes: dict[str, Any], tmp_path: Path) -> None:
 
 @many
 @given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-@example(content=b"lr: &a [*a]")
-@example(content=b"a: !!python/object/apply:os.system [x]")
-@example(content=b"<<: {lr: 1}")
 @example(content=b"? {a: 1}\n: 2")
 @example(content=b"a: 2024-99-99")
-@example(content=b"[" * 60)
 def test_settings_of_any_bytes(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
@@ -85,19 +77,17 @@ def test_settings_of_any_bytes(content: bytes, tmp_path: Path) -> None:
 
 
 @many
-@given(shape=st.lists(st.integers(0, 3), max_size=4), edits=EDITS, kept=st.integers(0, 40))
-def test_idx_files_with_any_damage(shape: list[int], edits: list[tuple[int, int]], kept: int) -> None:
-    array = np.arange(int(np.prod(shape)), dtype=np.uint8).reshape(shape)
+@given(content=damaged(st.lists(st.integers(0, 3), max_size=4).map(np.ones).map(np.uint8).map(data.encode_idx)))
+def test_idx_files_with_any_damage(content: bytes) -> None:
     with suppress(PipelineError):
-        found = data.decode_idx(mutated(data.encode_idx(array), edits, kept))
-        assert found.dtype == np.uint8
+        assert data.decode_idx(content).dtype == np.uint8
 
 
 @many
-@given(edits=EDITS, kept=st.integers(0, 10**6) | st.just(0))
-def test_checkpoints_with_any_damage(edits: list[tuple[int, int]], kept: int, tmp_path: Path) -> None:
+@given(content=damaged(st.just(GOOD)))
+def test_checkpoints_with_any_damage(content: bytes, tmp_path: Path) -> None:
     with suppress(PipelineError):
-        assert all(parameter.isfinite().all() for parameter in load(tmp_path, mutated(GOOD, edits, kept)).parameters())
+        assert all(parameter.isfinite().all() for parameter in load(tmp_path, content).parameters())
 
 
 TENSOR = st.fixed_dictionaries(

@@ -1,6 +1,5 @@
 """What dvc.yaml and sweep/dvc.yaml declare is what the stages use: their imports, their files and their settings."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -11,37 +10,11 @@ from stagecraft import resume
 from stages import train
 from stages.lib import params
 from sweep.grid import Grid
-from tests.project import MODULES, PACKAGES, ROOT, STAGES, SWEEP, declared, run
+from tests.project import MODULES, PACKAGES, ROOT, STAGES, SWEEP, declared, file_of, reading_order, run
 from tools import outputs, repair
 
 import pytest
 import yaml
-
-
-def project_imports(module: str) -> set[str]:
-    """The project's own files that a module imports, directly or not, and itself; imports inside functions count."""
-    found, waiting = set(), [file_of(module)]
-    while waiting:
-        current = waiting.pop()
-        if (package := current.partition("/")[0].removesuffix(".py")) in PACKAGES:
-            found.add(package)
-            continue
-        found.add(current)
-        for node in ast.walk(ast.parse((ROOT / current).read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            else:
-                continue
-            paths = {file_of(name) for name in names}
-            waiting += [path for path in paths - found if (ROOT / path).exists() or path[:-3] in PACKAGES]
-    return found
-
-
-def file_of(module: str) -> str:
-    return f"{module.replace('.', '/')}.py"
-
 
 events: list[tuple[str, str]] = []
 
@@ -65,19 +38,20 @@ def test_the_stages_are_the_files_of_the_folder_in_order():
 
 
 def test_a_stage_never_imports_another():
-    stages = {f"stages/{name}.py" for name in STAGES}
-    for stage in stages:
-        assert project_imports(stage.removesuffix(".py").replace("/", ".")) & stages == {stage}
+    for name in STAGES:
+        files = [path for path in declared(name, "deps") if re.fullmatch(r"stages/\w+\.py", path)]
+        assert files == [file_of(f"stages.{name}")]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_are_deps(module):
     found = {path for path in declared(module, "deps") if path.endswith(".py") or path in PACKAGES}
-    assert found == project_imports(module), f"`deps` of {module} in its dvc.yaml: list all that it imports, itself too"
+    imports = {*reading_order(file_of(module), set())}
+    assert found == imports, f"`deps` of {module} in its dvc.yaml: list all that it imports, itself too"
 
 
 def test_a_training_goes_on_with_the_same_code_only():
-    for name in project_imports("stages.train"):
+    for name in reading_order("stages/train.py", set()):
         files = {*ROOT.glob(f"{name}/**/*.py" if name in PACKAGES else name)} - {*ROOT.glob(f"{name}/tests/*")}
         assert files <= {*train.CODE}, f"stages.train.CODE: {name}"
 
@@ -115,11 +89,9 @@ def test_files_and_settings_used_are_declared(module, swept, tmp_path, run_stage
     assert {path.relative_to(ROOT).parts[0] for path in beside} <= declared(module, "deps") & PACKAGES
     undeclared = ("params.yaml", "sweep/params.yaml", f"{resume.FOLDER}/")
     files = {(kind, path) for kind, path in events if not Path(path).is_absolute() and not path.startswith(undeclared)}
-    reads = {path for kind, path in files if kind == "read"}
-    assert {folder_of(path, files_read) for path in reads} == files_read, f"`deps` of {module}: list the files it reads"
-    writes = {path for kind, path in files if kind == "write"}
-    outputs = declared(module, "outs")
-    assert {folder_of(path, outputs) for path in writes} == outputs, f"outputs of {module}: list the files it writes"
+    for kind, known in (("read", files_read), ("write", declared(module, "outs"))):
+        found = {folder_of(path, known) for each, path in files if each == kind}
+        assert found == known, f"`deps` and outputs of {module}: list the files that it reads and writes"
 
 
 def folder_of(path: str, folders: set[str]) -> str:
@@ -127,25 +99,21 @@ def folder_of(path: str, folders: set[str]) -> str:
     return next((str(parent) for parent in Path(path).parents if str(parent) in folders), path)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_stage_refuses_to_be_recorded_if_something_it_is_made_from_changed(module):
-    name = next(name for name, stage in {**STAGES, **SWEEP}.items() if stage is MODULES[module])
-    graph = "" if name in STAGES else f', "{module.split(".")[0]}/dvc.yaml"'
+@pytest.mark.parametrize("name", [*STAGES, *SWEEP])
+def test_a_stage_refuses_to_be_recorded_if_something_it_is_made_from_changed(name):
+    module, graph = (f"stages.{name}", "") if name in STAGES else ("sweep.run", ', "sweep/dvc.yaml"')
     code = (ROOT / file_of(module)).read_text()
     assert f'inputs.unchanged("{name}"{graph})' in code, f"{module}: put main() in the context `inputs.unchanged`"
 
 
 @pytest.mark.parametrize("lock", repair.LOCKS)
 def test_the_last_commit_s_results_are_of_its_code(lock, tmp_path, monkeypatch):
-    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True).stdout
-    subprocess.run(["tar", "-x"], cwd=tmp_path, input=archive, check=True)
+    subprocess.run(f"git archive HEAD | tar -xC '{tmp_path}'", shell=True, cwd=ROOT, check=True)
     monkeypatch.chdir(tmp_path)
     stages = yaml.safe_load(Path(lock).read_text())["stages"].values() if Path(lock).exists() else []
     recorded = {Path(dep["path"]): dep["md5"] for stage in stages for dep in stage["deps"]}
     changed = [path.as_posix() for path, md5 in recorded.items() if path.exists() and outputs.hash_of(path) != md5]
-    assert not changed, (
-        f"{lock}: run `dvc repro {lock.replace('lock', 'yaml')}` and commit it, as these changed: {changed}"
-    )
+    assert not changed, f"{lock}: commit what `dvc repro {lock.replace('lock', 'yaml')}` makes; changed: {changed}"
 
 
 def test_no_stage_runs_again_for_what_a_tool_leaves_beside_the_package():

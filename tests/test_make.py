@@ -1,6 +1,6 @@
 """make itself: when it sets up anew, and what it says where Git has nothing to compare with."""
 
-import os
+import re
 import shlex
 import shutil
 import sys
@@ -25,46 +25,36 @@ def set_up(folder: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "a folder, é (1)"
-    folder.mkdir()
+    (folder / "tools").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     shutil.copy(ROOT / "requirements.txt", folder)
     set_up(folder)
     return folder
 
 
-def plan(folder: Path) -> str:
-    return run("make", "--no-print-directory", "--dry-run", "repair", cwd=folder)
-
-
-def test_an_environment_that_works_is_used(folder: Path) -> None:
-    assert plan(folder) == "python -m tools.repair\n"
-
-
-def test_a_folder_that_was_moved_gets_its_environment_anew(folder: Path) -> None:
-    assert "-m venv .venv --clear\n" in plan(folder.rename(folder.with_name("moved")))
-
-
-def test_an_environment_whose_python_is_gone_is_made_anew(folder: Path) -> None:
-    (folder / ".venv/bin/python").unlink()
-    (folder / ".venv/bin/python").symlink_to("/no/such/python")
-    assert "-m venv .venv --clear\n" in plan(folder)
-
-
-def test_other_requirements_are_added_to_the_environment(folder: Path) -> None:
-    os.utime(folder / ".venv/ready", (0, 0))  # older than requirements.txt
-    planned = plan(folder)
-    assert "-m venv .venv" in planned and "--clear" not in planned
+@pytest.mark.parametrize(
+    ("change", "set_up_by"),
+    [
+        ("true", []),
+        ("touch -t 200001010000 .venv/ready", ["-m venv .venv "]),  # older than requirements.txt, which may name more
+        ("echo /elsewhere > .venv/ready", ["-m venv .venv --clear"]),  # as if the folder had been moved
+        ("ln -sf /no/such/python .venv/bin/python", ["-m venv .venv --clear"]),
+    ],
+)
+def test_an_environment_is_used_added_to_or_made_anew(folder: Path, change: str, set_up_by: list[str]) -> None:
+    run("sh", "-c", change, cwd=folder)
+    *planned, last = run("make", "--dry-run", "repair", cwd=folder).splitlines()
+    assert re.findall("-m venv .*", "\n".join(planned)) == set_up_by and last == "python -m tools.repair"
+    assert set_up_by or not planned
 
 
 @pytest.mark.parametrize("name", ["a$b.png", "$(x) #1.png", "it's.png", ""])
 def test_a_picture_s_name_reaches_python_as_it_was_typed(folder: Path, name: str) -> None:
-    (folder / "tools").mkdir()
     (folder / "tools/predict.py").write_text("import sys\nprint(sys.argv[1:])\n")
     assert run("make", "--silent", "predict", f"IMAGE={name}", cwd=folder) == f"{[name]}\n"
 
 
 def test_pip_and_dvc_find_what_they_need_in_any_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "tools").mkdir()
     (folder / "tools/repair.py").write_text("import os\nprint(os.environ['PIP_USER'], len(os.environ['USER']) > 0)\n")
     monkeypatch.setitem(ENVIRONMENT, "PIP_USER", "1")
     monkeypatch.delitem(ENVIRONMENT, "USER", raising=False)

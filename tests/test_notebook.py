@@ -4,7 +4,6 @@ import json
 from contextlib import chdir
 from pathlib import Path
 
-from stages import build
 from stages.lib import data, model
 from stages.lib.params import Initial
 from tests.project import ROOT
@@ -72,20 +71,18 @@ def test_initial_weights_are_those_of_torch_rounded_after_each_operation(name):
         np.testing.assert_array_equal(found.detach(), unit * (2 * bound) - bound)
 
 
-def parameters(path: Path) -> list[np.ndarray]:
+def parameters(path: str) -> list[np.ndarray]:
     """Weight and bias of the hidden layer, then of the output layer."""
     found = load_file(path)
-    return [found[name].numpy().astype(float) for name in ("0.weight", "0.bias", "2.weight", "2.bias")]
+    return [found[name].numpy().astype(float) for name in NAMES["sequential"]]
 
 
 @of_the_notebook
-def test_training_agrees_with_float64_and_gradients_by_hand_where_the_last_batch_is_short(small):
+def test_training_agrees_with_float64_and_gradients_by_hand_where_the_last_batch_is_short(small, monkeypatch):
     # 1,500 images in batches of 400: three whole ones and one of 300, whose images must not count for more.
-    images, labels = (
-        data.decode_idx((small / data.FOLDER / f"train-{kind}-ubyte").read_bytes())
-        for kind in ("images-idx3", "labels-idx1")
-    )
-    weights = w1, b1, w2, b2 = parameters(small / "models/initial.safetensors")
+    monkeypatch.chdir(small)
+    images, labels = data.load_train("digits")
+    weights = w1, b1, w2, b2 = parameters("models/initial.safetensors")
     velocity, losses = [np.zeros_like(weight) for weight in weights], [0.0, 0.0]
     for epoch in (1, 2):
         order = np.random.default_rng((0, epoch)).permutation(1_500)
@@ -102,30 +99,24 @@ def test_training_agrees_with_float64_and_gradients_by_hand_where_the_last_batch
                 v *= 0.5
                 v += gradient
                 weight -= 0.1 * v
-    found = pandas.read_csv(small / "plots/loss.csv")
+    found = pandas.read_csv("plots/loss.csv")
     assert found["epoch"].tolist() == [1, 2]
     np.testing.assert_allclose(found["train_loss"], losses, rtol=1e-6)
-    for mine, trained in zip(weights, parameters(small / "models/checkpoint.safetensors"), strict=True):
+    for mine, trained in zip(weights, parameters("models/checkpoint.safetensors"), strict=True):
         np.testing.assert_allclose(trained, mine, rtol=1e-4, atol=1e-6)
 
 
 @of_the_notebook
 @pytest.mark.parametrize("name", ["ordered", "module", "functional"])
-def test_all_four_networks_have_the_same_losses_to_the_byte(small, tmp_path, run_stages, name):
+def test_all_four_networks_have_the_same_parameters_and_the_same_losses_to_the_byte(small, tmp_path, run_stages, name):
     (tmp_path / "data").symlink_to(small / "data")
     with chdir(tmp_path):
         run_stages("build", "train", model=name)
         assert Path("plots/loss.csv").read_bytes() == (small / "plots/loss.csv").read_bytes()
-
-
-@of_the_notebook
-def test_the_network_of_the_notebook_has_15910_parameters():
-    described = build.describe(drawn("sequential"))
-    assert described == {
-        "parameters": 15_910,
-        "layers": {"0": 15_700, "2": 210},
-        "shapes": {"0.weight": [20, 784], "0.bias": [20], "2.weight": [10, 20], "2.bias": [10]},
-    }
+        described = json.loads(Path("metrics/model.json").read_text())
+    shapes = dict(zip(NAMES[name], [[7, 784], [7], [10, 7], [10]], strict=True))
+    layers = {"hidden_linear": 785 * 7, "output_linear": 8 * 10}
+    assert described == {"parameters": 5_575, "layers": layers, "shapes": shapes}
 
 
 @of_the_notebook
