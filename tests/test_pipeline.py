@@ -131,10 +131,12 @@ def test_on_a_terminal_make_run_shows_how_far_training_is(digits: Path, tmp_path
 
 
 def test_nothing_else_makes_run_fall_back(tmp_path: Path) -> None:
-    project = Project(tmp_path, lr=-1)
+    project = Project(tmp_path)
+    (tmp_path / "stages/download.py").write_text("raise SystemExit(1)\n")
     shown = project.run(*RUN, status=None, **NO_MIRROR)
-    assert "lr: -1 is not a number above 0 and at most 1e38" in shown
-    assert "digits" not in shown
+    assert "failed to reproduce 'download'" in shown and "digits" not in shown
+    (tmp_path / "params.yaml").write_text("lr: -1\n")
+    assert "error: params.yaml" in project.run(*RUN, status=None)
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(project: Project, tmp_path: Path) -> None:
