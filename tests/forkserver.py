@@ -44,9 +44,6 @@ def environment(real: dict[str, str]) -> dict[str, str]:
     return real | {NAME: f"forkserver-{run}", "PATH": f"{FOLDER}{os.pathsep}{real['PATH']}", "PYTHON_EXEC": python}
 
 
-# The process that asks for another
-
-
 def order(*words: str) -> int:
     """Let the server run a program with what this process has, and wait; returns its status."""
     facts = {"words": words, "folder": str(Path.cwd()), "environment": dict(os.environ)}
@@ -69,9 +66,6 @@ def connected(name: str) -> socket.socket:
                 subprocess.Popen(command, **NOWHERE, start_new_session=True)
             time.sleep(0.05)
     raise TimeoutError(f"no fork server {name}")
-
-
-# The server
 
 
 def serve(name: str) -> None:
@@ -123,18 +117,15 @@ def obey(connection: socket.socket) -> int:
 def status_of(words: list[str]) -> int:
     """What a program ends with; what it does not catch is told as the interpreter does."""
     try:
-        return start(*words)
-    except SystemExit as end:
-        code: Any = end.code
-    except BaseException:
-        code = 1
         try:
+            return start(*words)
+        except (Exception, KeyboardInterrupt):
             sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-        except SystemExit as end:
-            code = end.code
-    if isinstance(code, str):
-        print(code, file=sys.stderr)
-    return code if isinstance(code, int) else int(code is not None)
+            return 1
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
 def start(program: str, *words: str) -> int:

@@ -12,22 +12,15 @@ import pytest
 
 pytestmark = pytest.mark.slow
 PAGE = (ROOT / "docs/change.md").read_text(encoding="utf-8")
-CLASSES_STAGE = '''"""Count the training images of each class."""
-
+CLASSES_STAGE = """
 from stagecraft import output
 from stages.lib import data, params
 
 import numpy as np
 
-
-def main() -> None:
-    labels = data.load_train(params.load().dataset).labels
-    output.write_json("metrics/classes.json", {str(i): int(n) for i, n in enumerate(np.bincount(labels))})
-
-
-if __name__ == "__main__":
-    main()
-'''
+labels = data.load_train(params.load().dataset).labels
+output.write_json("metrics/classes.json", {str(i): int(n) for i, n in enumerate(np.bincount(labels))})
+"""
 CLASSES_ENTRY = """
   classes:
     desc: Count the training images of each class
@@ -66,19 +59,16 @@ def test_these_are_the_lines() -> None:
     ]  # fmt: skip
 
 
-def test_a_setting(project: Project) -> None:
+def test_a_setting_and_a_colour_of_the_page_to_draw_on(project: Project) -> None:
     edit(project, "params.yaml", "mistakes: 24", "mistakes: 3")
-    assert stages_run(project) == ["evaluate"]
+    edit(project, "drawing/page.html", "--page: #fff", "--page: #ffe")
+    assert stages_run(project) == ["evaluate", "draw"]
 
 
 def test_the_network(project: Project) -> None:
-    layers = "nn.Linear(hidden_units, hidden_units),\n        nn.ReLU(),\n        nn.Linear(hidden_units, CLASSES),"
-    edit(
-        project,
-        "stages/lib/model.py",
-        "nn.Sigmoid(),\n        nn.Linear(hidden_units, CLASSES),",
-        f"nn.ReLU(),\n        {layers}",
-    )
+    last = "nn.Linear(hidden_units, CLASSES),"
+    layers = f"nn.ReLU(), nn.Linear(hidden_units, hidden_units), nn.ReLU(), {last}"
+    edit(project, "stages/lib/model.py", f"nn.Sigmoid(),\n        {last}", layers)
     assert stages_run(project) == ["build", "train", "evaluate", "draw"]
     assert list(json.loads(project.read("metrics/model.json"))["layers"]) == ["0", "2", "4"]
 
@@ -91,9 +81,8 @@ def test_the_dataset(tmp_path: Path) -> None:
         content = data.encode_idx(255 - images if "images" in name else images)
         (tmp_path / name).write_bytes(content)
         sha256[name] = hashlib.sha256(content).hexdigest()
-    table = project.folder / "stages/lib/data.py"
     entry = f'    "negatives": Dataset({sha256}, mirrors=("{tmp_path.as_uri()}",)),\n'
-    table.write_text(table.read_text().replace("DATASETS = {\n", f"DATASETS = {{\n{entry}"))
+    edit(project, "stages/lib/data.py", "DATASETS = {\n", f"DATASETS = {{\n{entry}")
     project.run("dvc", "repro", "evaluate")
     assert {name: hashlib.sha256(project.read(f"data/raw/{name}")).hexdigest() for name in sha256} == sha256
     assert json.loads(project.read("metrics/test.json"))["total"] == 297
@@ -126,26 +115,13 @@ def test_a_new_stage(project: Project) -> None:
 
 
 def test_a_picture_and_a_chart(project: Project) -> None:
-    edit(
-        project,
-        "stages/render.py",
-        "    grid = first",
-        '    plot.save(class_grid(train.images[:20], 2, classes), "plots/samples/two.png")\n    grid = first',
-    )
-    edit(
-        project,
-        "dvc.yaml",
-        "      - plots/samples/views.png:",
-        "      - plots/samples/two.png:\n          cache: false\n      - plots/samples/views.png:",
-    )
+    saved = 'plot.save(class_grid(train.images[:20], 2, classes), "plots/samples/two.png")'
+    edit(project, "stages/render.py", "    grid = first", f"    {saved}\n    grid = first")
+    views, two = (f"      - plots/samples/{name}.png:" for name in ("views", "two"))
+    edit(project, "dvc.yaml", views, f"{two}\n          cache: false\n{views}")
     chart = "  - Precision:\n      x: class\n      y:\n        plots/classes.csv: precision\n      template: points\n"
     edit(project, "dvc.yaml", "\nplots:\n", f"\nplots:\n{chart}")
     assert stages_run(project) == ["render"]
     shown = json.loads(project.run("dvc", "plots", "show", "--json"))
     assert "errors" not in shown
     assert {"plots/samples/two.png", "Precision"} <= shown["data"].keys()
-
-
-def test_a_colour_of_the_page_to_draw_on(project: Project) -> None:
-    edit(project, "drawing/page.html", "--page: #fff", "--page: #ffe")
-    assert stages_run(project) == ["draw"]

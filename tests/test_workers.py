@@ -1,6 +1,5 @@
 """Workers that train together leave the bytes of one alone, whatever their number and whoever is killed."""
 
-import io
 import os
 import random
 import shutil
@@ -9,16 +8,17 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 from tests.project import ENVIRONMENT, QUICK, Project, copy_code, run
 
-import pandas
 import pytest
 import samebits
 import torch.distributed as dist
 import yaml
 
 RESULTS = "models/checkpoint.safetensors", "plots/loss.csv"
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in Linux's /proc")
 pytestmark = pytest.mark.slow
 
 
@@ -53,17 +53,10 @@ def results(folder: Path) -> list[bytes]:
 
 
 def alone(folder: Path) -> list[bytes]:
-    """What one process leaves there; its results and state are removed again."""
-    run("python", "-m", "stages.train", cwd=folder)
-    found = results(folder)
-    forget(folder)
-    return found
-
-
-def forget(folder: Path) -> None:
-    shutil.rmtree(folder / ".train_cache")
-    for name in RESULTS:
-        (folder / name).unlink()
+    """What one process leaves in a copy of it."""
+    copy = shutil.copytree(folder, folder.with_name("alone"))
+    run("python", "-m", "stages.train", cwd=copy)
+    return results(copy)
 
 
 def together(folder: Path, workers: int, status: int = 0) -> str:
@@ -71,31 +64,53 @@ def together(folder: Path, workers: int, status: int = 0) -> str:
     return finished(torchrun(folder, "--standalone", "--nproc-per-node", str(workers), environment=QUICK), status)
 
 
-def test_any_number_of_workers_gives_the_bytes_of_one(small: Path, tmp_path: Path) -> None:
-    folder = clone(small, tmp_path / "a", validation_images=901, batch_size=401, epochs=1, model="convolutional")
+@pytest.mark.parametrize(
+    ("workers", "settings"),
+    [
+        (1, {}),
+        (5, {"validation_images": 901, "batch_size": 401, "model": "convolutional"}),
+        (3, {"validation_images": 1_480, "batch_size": 2}),  # more workers than images in a batch
+    ],
+)
+def test_any_number_of_workers_gives_the_bytes_of_one(workers, settings, small, tmp_path):
+    folder = clone(small, tmp_path / "a", epochs=1, **settings)
     run("python", "-m", "stages.build", cwd=folder)
     expected = alone(folder)
-    for workers in (1, 5):  # samebits has the same test for 2 and 3
-        assert together(folder, workers).count("epoch 1/1") == 1
-        assert results(folder) == expected
-        forget(folder)
-
-
-def test_there_may_be_more_workers_than_images_in_a_batch(small: Path, tmp_path: Path) -> None:
-    folder = clone(small, tmp_path / "a", batch_size=2, validation_images=1_480, epochs=1)
-    expected = alone(folder)
-    together(folder, 3)
+    assert together(folder, workers).count("epoch 1/1") == 1
     assert results(folder) == expected
 
 
 def test_dvc_records_what_workers_leave_as_if_one_had_trained(digits: Path, tmp_path: Path) -> None:
     project = Project(tmp_path, original=digits)
     lock = project.read("dvc.lock")
-    forget(tmp_path)
+    shutil.rmtree(tmp_path / ".train_cache")
+    for name in RESULTS:
+        (tmp_path / name).unlink()
     together(tmp_path, 2)
     project.run("dvc", "commit", "-f", "train")
     assert project.read("dvc.lock") == lock
     assert "up to date" in project.run("dvc", "status", "dvc.yaml")
+
+
+def agents(folders: list[Path], nodes: str = "2", environment: dict[str, str] = QUICK) -> list[subprocess.Popen[str]]:
+    """An agent in each folder, as as many machines would have them, on this one; they meet at the first."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    quick = "keep_alive_interval=1,keep_alive_max_attempt=2,last_call_timeout=1"
+    of_all = "--nnodes", nodes, "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--max-restarts", "1"
+    of_each = [f"is_host={int(folder == folders[0])},{quick}" for folder in folders]
+    together = zip(folders, of_each, strict=True)
+    return [torchrun(folder, *of_all, "--rdzv-conf", own, environment=environment) for folder, own in together]
+
+
+def test_two_machines_give_the_bytes_of_one_process(small: Path, tmp_path: Path) -> None:
+    folders = [clone(small, tmp_path / name) for name in ("a", "b")]
+    expected = alone(folders[0])
+    for process in agents(folders):
+        finished(process)
+    (of_first,) = [folder for folder in folders if any((folder / name).exists() for name in RESULTS)]
+    assert results(of_first) == expected
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
@@ -103,7 +118,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in children.read_text().split()]
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in Linux's /proc")
+@needs_proc
 def test_killed_workers_bring_all_back_to_the_last_epoch(small: Path, tmp_path: Path) -> None:
     folder = clone(small, tmp_path / "a", epochs=40, batch_size=100)
     expected = alone(folder)
@@ -118,36 +133,7 @@ def test_killed_workers_bring_all_back_to_the_last_epoch(small: Path, tmp_path: 
     assert results(folder) == expected
 
 
-def agents(folders: list[Path], nodes: str = "2", environment: dict[str, str] = QUICK) -> list[subprocess.Popen[str]]:
-    """An agent in each folder, as as many machines would have them, on this one; they meet at the first."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
-    quick = "keep_alive_interval=1,keep_alive_max_attempt=2,last_call_timeout=1"
-    options = "--nnodes", nodes, "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--max-restarts", "1"
-    return [
-        torchrun(
-            folder, *options, "--rdzv-conf", f"is_host={int(folder == folders[0])},{quick}", environment=environment
-        )
-        for folder in folders
-    ]
-
-
-def written(folders: list[Path]) -> list[bytes]:
-    """The results; only the first worker may have written any."""
-    (folder,) = [folder for folder in folders if (folder / RESULTS[0]).exists()]
-    return results(folder)
-
-
-def test_two_machines_give_the_bytes_of_one_process(small: Path, tmp_path: Path) -> None:
-    folders = [clone(small, tmp_path / name) for name in ("a", "b")]
-    expected = alone(folders[0])
-    for process in agents(folders):
-        finished(process)
-    assert written(folders) == expected
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in Linux's /proc")
+@needs_proc
 def test_when_a_machine_is_lost_the_other_goes_on_alone(small: Path, tmp_path: Path) -> None:
     folders = [clone(small, tmp_path / name, epochs=40, batch_size=100) for name in ("a", "b")]
     expected = alone(folders[0])
@@ -164,30 +150,31 @@ def test_when_a_machine_is_lost_the_other_goes_on_alone(small: Path, tmp_path: P
 
 def once(message: str, printed: str) -> None:
     """Our message stands there once, with no second one and no traceback of ours."""
-    assert printed.count("error: ") == printed.count(message) == 1, printed
+    assert printed.count("error: ") == printed.count(f"error: {message}") == 1, printed
     assert "/stages/" not in printed, printed
 
 
 def test_clones_that_differ_are_refused_with_what_differs(small: Path, tmp_path: Path) -> None:
     folders = [clone(small, tmp_path / "a"), clone(small, tmp_path / "b", epochs=3)]
-    code, initial = (folders[1] / name for name in ("stages/lib/model.py", "models/initial.safetensors"))
-    code.write_text(code.read_text() + "# changed\n")
+    with (folders[1] / "stages/lib/model.py").open("a") as code:
+        code.write("# changed\n")
+    initial = folders[1] / "models/initial.safetensors"
     initial.write_bytes(initial.read_bytes()[:-1] + b"\x00")
     printed = "".join(finished(process, 1) for process in agents(folders))
-    once("error: the workers differ in their settings and data and code;", printed)
-
-
-def test_what_goes_wrong_for_all_is_said_once(small: Path, tmp_path: Path) -> None:
-    folder = clone(small, tmp_path / "a", lr=1e38)
-    once("error: training diverged", together(folder, 2, status=1))
-    (folder / "params.yaml").write_text("lr: fast\n")
-    once("error: params.yaml has settings that can't be used", together(folder, 2, status=1))
+    once("the workers differ in their settings and data and code;", printed)
 
 
 def test_a_worker_says_what_it_lacks_and_the_others_are_silent(small: Path, tmp_path: Path) -> None:
     folders = [clone(small, tmp_path / name) for name in ("a", "b")]
     shutil.rmtree(folders[1] / "data/raw")
-    once("error: can't read data/raw/", "".join(finished(process, 1) for process in agents(folders)))
+    once("can't read data/raw/", "".join(finished(process, 1) for process in agents(folders)))
+
+
+@pytest.mark.parametrize(
+    ("lr", "told"), [(1e38, "training diverged"), ("fast", "params.yaml has settings that can't be used")]
+)
+def test_what_goes_wrong_for_all_is_said_once(lr: object, told: str, small: Path, tmp_path: Path) -> None:
+    once(told, together(clone(small, tmp_path / "a", lr=lr), 2, status=1))
 
 
 def test_ctrl_c_ends_all_with_one_line(small: Path, tmp_path: Path) -> None:
@@ -202,17 +189,8 @@ def test_ctrl_c_ends_all_with_one_line(small: Path, tmp_path: Path) -> None:
     assert "stages/" not in printed, printed  # torchrun's own traceback is not ours
 
 
-def test_native_workers_have_the_losses_of_one_process_but_promise_no_bytes(small: Path, tmp_path: Path) -> None:
-    folder = clone(small, tmp_path / "a", numerics="native", validation_images=300)
-    one = alone(folder)[1]
-    assert together(folder, 3).count("no promise of the same bytes") == 1
-    pandas.testing.assert_frame_equal(pandas.read_csv(folder / RESULTS[1]), pandas.read_csv(io.BytesIO(one)), rtol=1e-5)
-
-
 def test_workers_that_can_t_connect_are_told_to_name_their_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise RuntimeError("Gloo connectFullMesh failed with Connection refused, remote=[127.0.1.1]:4321")
-
-    monkeypatch.setattr(dist, "init_process_group", refuse)
+    refused = RuntimeError("Gloo connectFullMesh failed with Connection refused, remote=[127.0.1.1]:4321")
+    monkeypatch.setattr(dist, "init_process_group", Mock(side_effect=refused))
     with pytest.raises(samebits.WorkersError, match=r"remote=\[127.0.1.1\].*`export GLOO_SOCKET_IFNAME=eth0` on each"):
         samebits.workers._connected(dist.HashStore(), 0, 1)
