@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_an_environment_is_used_added_to_or_made_anew(folder: Path, change: str, set_up_by: list[str]) -> None:
     run("sh", "-c", change, cwd=folder)
-    *planned, last = run("make", "--dry-run", "repair", cwd=folder).splitlines()
+    *planned, last = run("make", "--no-print-directory", "--dry-run", "repair", cwd=folder).splitlines()
     assert re.findall("-m venv .*", "\n".join(planned)) == set_up_by and last == "python -m tools.repair"
     assert set_up_by or not planned
 

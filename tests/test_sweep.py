@@ -13,7 +13,7 @@ from stagecraft.errors import PipelineError
 from stages import train
 from sweep import answer, comparison, grid
 from tests.project import ROOT, copy_code, run
-from tests.trainers import Decayed
+from tests.trainers import TwoOptimizers
 
 import pandas
 import pytest
@@ -43,7 +43,7 @@ def write_grid(**content: object) -> None:
 
 def test_of_any_network_and_optimizer_it_compares_single_runs_to_the_byte(folder, run_stages, monkeypatch, capsys):
     monkeypatch.setattr(nn, "Sigmoid", nn.ReLU)  # of the network
-    monkeypatch.setattr(train, "Trainer", Decayed)
+    monkeypatch.setattr(train, "Trainer", TwoOptimizers)
     write_grid(grid={"hidden_units": [3, 6], "batch_size": [500]})
     run_stages("sweep.run")
     single = {"hidden_units": 6, "batch_size": 500, "seed": 1, "validation_images": 300}
