@@ -2,10 +2,10 @@
 
 A step of W workers is taken to last
 
-    fixed + image * batch / W + 2 * (W - 1) * (MESSAGES * hop + size / W / rate)
+    fixed + image * batch / W + 2 * (W - 1) * (messages * hop + bytes / W / rate)
 
 seconds: what each worker does for all weights, its share of the images, and gloo's rings, in each of which a message is
-cut in W parts that are handed on 2 * (W - 1) times; size: bytes of all messages of a step. `fixed` and `image` come
+cut in W parts that are handed on 2 * (W - 1) times; the messages of a step are counted. `fixed` and `image` come
 from one worker and two batches, `rate` from a large message of two workers on this machine, and `hop`, in which they
 also wait for each other, from a step of two workers and the smallest width; so that the other widths test the formula.
 Each time is the least of many, as other processes can only add to it.
@@ -26,16 +26,8 @@ import torch.distributed as dist
 from samebits import workers
 
 WIDTHS, BATCHES = (20, 200, 2_000), (100, 1_000, 10_000)
-# For each of two layers the largest magnitudes of its input and of its gradient, and its sums; and the loss.
-MESSAGES = 2 * 3 + 1
 IMAGES, FLOATS, MOST = 60_000, 2_000_000, 1_000  # in an epoch; in the message that measures the rate; workers
 Costs = dict[str, float]
-
-
-def size(hidden: int) -> int:
-    """Bytes of all messages of a step: float64 gradients of all parameters, largest magnitudes, loss and its images."""
-    parameters = (model.INPUTS + 1) * hidden + (hidden + 1) * model.CLASSES
-    return 8 * (parameters + 2 * 2 + 2)
 
 
 def least(action: Callable[[], object], times: int) -> float:
@@ -89,15 +81,15 @@ def started(count: int, *arguments: object) -> Costs:
     return json.loads(printed.splitlines()[-1])
 
 
-def formula(count: int, hidden: int, batch: int, costs: Costs) -> float:
+def formula(count: int, batch: int, costs: Costs) -> float:
     """Seconds of a step of so many workers, as above."""
-    sending = MESSAGES * costs["hop"] + size(hidden) / count / costs["rate"]
+    sending = costs["messages"] * costs["hop"] + costs["bytes"] / count / costs["rate"]
     return costs["fixed"] + costs["image"] * batch / count + 2 * (count - 1) * sending
 
 
-def fastest(hidden: int, batch: int, costs: Costs) -> str:
+def fastest(batch: int, costs: Costs) -> str:
     """The number of workers that is fastest by the formula, and how many times faster than one it is."""
-    seconds = {count: formula(count, hidden, batch, costs) for count in range(1, MOST + 1)}
+    seconds = {count: formula(count, batch, costs) for count in range(1, MOST + 1)}
     best = min(seconds, key=lambda count: seconds[count])
     return f"{best} ({seconds[1] / seconds[best]:.1f})"
 
@@ -110,19 +102,26 @@ def row(*cells: object) -> None:
 def main() -> None:
     costs: Costs = {"hop": 0, "rate": 8 * FLOATS / started(2, "message", FLOATS)["seconds"]}
     batch, larger, _ = BATCHES
-    row("hidden units", "fixed, ms", "image, µs", "s per epoch, 1 worker", "2", "2, formula", "bytes per step")
-    row(*["---"] * 7)
+    row("hidden units", "fixed, ms", "image, µs", "s per epoch, 1 worker", "2", "2, formula", "messages", "bytes")
+    row(*["---"] * 8)
     pay = []
     for hidden in WIDTHS:
         one, two = (started(count, "step", hidden, batch) for count in (1, 2))
-        assert (two["messages"], two["bytes"]) == (MESSAGES, size(hidden))
         image = (started(1, "step", hidden, larger)["seconds"] - one["seconds"]) / (larger - batch)
         costs |= {"image": image, "fixed": one["seconds"] - image * batch}
-        costs["hop"] = costs["hop"] or (two["seconds"] - formula(2, hidden, batch, costs)) / 2 / MESSAGES
-        steps = one["seconds"], two["seconds"], formula(2, hidden, batch, costs)
+        costs |= {"messages": two["messages"], "bytes": two["bytes"]}
+        costs["hop"] = costs["hop"] or (two["seconds"] - formula(2, batch, costs)) / 2 / two["messages"]
+        steps = one["seconds"], two["seconds"], formula(2, batch, costs)
         epochs = (f"{IMAGES / batch * seconds:.2f}" for seconds in steps)
-        row(f"{hidden:,}", f"{1e3 * costs['fixed']:.2f}", f"{1e6 * image:.1f}", *epochs, f"{size(hidden):,}")
-        pay.append([f"{hidden:,}", *(fastest(hidden, images, costs) for images in BATCHES)])
+        row(
+            f"{hidden:,}",
+            f"{1e3 * costs['fixed']:.2f}",
+            f"{1e6 * image:.1f}",
+            *epochs,
+            two["messages"],
+            f"{two['bytes']:,}",
+        )
+        pay.append([f"{hidden:,}", *(fastest(images, costs) for images in BATCHES)])
     print(f"\nhop {1e6 * costs['hop']:.0f} µs, rate {costs['rate'] / 1e9:.2f} GB/s\n")
     row(f"the fastest of 1 to {MOST:,} workers", *(f"batch {images:,}" for images in BATCHES))
     row(*["---"] * 4)

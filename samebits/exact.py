@@ -58,7 +58,7 @@ class Mode(TorchDispatchMode):
                     return way.compute(*args, **kwargs)
             finally:
                 self.running.pop()
-        if way.is_each and Shared in types:
+        if Shared in types:
             return computed(func, way.compute, args, kwargs)
         return way.compute(*args, **kwargs)
 

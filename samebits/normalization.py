@@ -126,7 +126,7 @@ def group_norm(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, n: int, c: int, size: int, groups: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Over groups of channels."""
-    y, mean, _, scale = standardized(x.reshape(n, groups, c // groups * size), (2,), eps)
+    y, mean, _, scale = standardized(x.reshape(len(x), groups, c // groups * size), (2,), eps)
     return weighted(y.view(x.shape), channels(weight, x), channels(bias, x)), mean.squeeze(2), scale.squeeze(2)
 
 
@@ -136,7 +136,7 @@ def group_norm_backward(
 ) -> Gradients:  # fmt: skip
     """As of batch_norm."""
     scale = scale.unsqueeze(2)
-    y = (x.reshape(n, groups, c // groups * size) - mean.unsqueeze(2)).mul_(scale)
+    y = (x.reshape(len(x), groups, c // groups * size) - mean.unsqueeze(2)).mul_(scale)
     for_y = (gradient if weight is None else gradient * channels(weight, x)).reshape(y.shape)
     sums, by_channel = (sum_(for_y, (2,), True), sum_of_products(for_y, y, (2,))), (0, *range(2, x.dim()))
     by_y = gradient * y.view(x.shape)

@@ -138,13 +138,13 @@ class Way(NamedTuple):
     is_right: bool = False  # of all types of numbers
     is_ordinary: bool = False  # code that is looked at itself, one operation after the other
     is_drawn: bool = False  # of all types of numbers
-    is_each: bool = False  # whether it does the same with each number, or row, and nothing else
+    is_each: bool = False  # whether it does the same with each number, and nothing else
 
 
 def way(func: Any) -> Way:
     """Of an operation."""
     name, variant = func._schema.name.split("::")[1], func._overloadname
-    is_each = torch.Tag.pointwise in func.tags or name in ("_softmax", "_log_softmax")
+    is_each = torch.Tag.pointwise in func.tags
     base = name.removesuffix("_") if name.endswith("_") and not name.endswith("__") else name
     if func.namespace == "profiler":
         return Way(func, is_right=True)
@@ -169,7 +169,7 @@ def way(func: Any) -> Way:
     if base != name and str(func._schema.arguments[0].type) == "Tensor":
         return Way(in_place(base, variant), is_ordinary=True)
     if compute := COMPUTED.get(f"{name}.{variant}") or COMPUTED.get(name):
-        return Way(some_at_once(compute) if torch.Tag.pointwise in func.tags else compute, is_each=is_each)
+        return Way(some_at_once(compute) if is_each else compute)
     if formula := decomposition_table.get(func) or (func._can_decompose() and func.decompose):
         return Way(formula, is_ordinary=True)
     return Way(unknown(func))

@@ -118,7 +118,10 @@ def mapped(change: Call, values: Any) -> Any:
 
 
 def computed(func: Any, compute: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """What an operation gives, if `compute` does it with tensors that are not shared."""
+    """What an operation gives, if `compute` does it.
+
+    That is the operation itself, or what gives the same for each image and is made of others where images meet.
+    """
     if any(isinstance(x, Shared) and not x.counts for x in tensors_of((*args, *kwargs.values()))):
         if func._schema.is_mutable and uncopied(args[0]) is not args[0]:
             raise refusal(func, "with several workers, a part of the images can't be changed in place")
@@ -132,7 +135,9 @@ def computed(func: Any, compute: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name != base and rule not in (each, remade, turned, squeezed):  # in place
         rule = None
     found = rule(func, compute, args, kwargs) if rule else None
-    if found is None and compute is func and not func._schema.is_mutable and "attention" not in name:
+    if found is None and compute is not func:
+        return compute(*args, **kwargs)
+    if found is None and not func._schema.is_mutable and "attention" not in name:
         formula = decomposition_table.get(func)
         found = formula and formula(*args, **kwargs)
     return by_all(func, compute, args, kwargs) if found is None else found
@@ -218,7 +223,7 @@ def reduced(meet: Call | None, place: int = 1, default: Any = None) -> Call:
         if x.along not in dims:
             found = compute(x.local, *args[1:], **kwargs)
             return mapped(lambda y: Shared(y, left(x, y, dims), x.counts), found)
-        return meet(compute, x.local, args[1:], kwargs) if meet else None
+        return meet(compute, x.local, args[1:], kwargs) if meet and compute is func else None
 
     return rule
 
@@ -273,7 +278,7 @@ def product(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
         return [x.local if isinstance(x, Shared) else own(x, dim, counts) for x, dim in each]
 
     if along in ((inner, rows), (inner, None), (None, rows)):
-        return workers.total(compute(*parts(inner, rows)))
+        return workers.total(compute(*parts(inner, rows))) if compute is func else None
     if rows == 1 and along in ((0, 0), (0, None), (None, 0)):
         return Shared(compute(*parts(0, 0)), 0, counts)
     if along == (rows, None):
@@ -281,18 +286,18 @@ def product(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     return Shared(compute(a, b.local), inner, counts) if along == (None, inner) else None
 
 
-def convolution(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Of images, which are the first dimension, by weights that are not shared."""
-    x, *rest = args
-    if not isinstance(x, Shared) or x.along or any(isinstance(value, Shared) for value in rest):
+def product_and_sum(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Of a matrix whose rows are images, and another, and a row."""
+    x, a, b = args
+    if isinstance(x, Shared) or isinstance(b, Shared) or not isinstance(a, Shared) or a.along or x.dim() > 1:
         return None
-    return Shared(compute(x.local, *rest), 0, x.counts)
+    return Shared(compute(x, a.local, b, **kwargs), 0, a.counts)
 
 
 def convolution_backward(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     """The gradients of weight and bias are of all images."""
     gradient, x, *rest = args
-    if not isinstance(gradient, Shared) or not isinstance(x, Shared) or gradient.along or x.along:
+    if compute is not func or any(not isinstance(each, Shared) or each.along for each in (gradient, x)):
         return None
     for_x, *others = compute(gradient.local, x.local, *rest)
     return Shared(for_x, 0, x.counts) if for_x is not None else None, *(
@@ -427,15 +432,17 @@ def by_image(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any
     return mapped(lambda y: Shared(y, 0, counts), found)
 
 
-def labelled(n: int) -> Call:
-    """Each image's loss, or its gradient; the first `n` arguments are of images, others of classes."""
+def of_images(n: int, is_possible: Call = lambda *_: True) -> Call:
+    """Of each image, which are the first dimension of the first `n` arguments; the others are of all."""
 
     def rule(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-        each, others = args[:n], args[n:]
-        if others[1] != 0 or any(not isinstance(x, Shared) or x.along or x.counts != each[0].counts for x in each):
+        each, others, counts = args[:n], args[n:], getattr(args[0], "counts", ())
+        if any(not isinstance(x, Shared) or x.along or x.counts != counts for x in each):
+            return None
+        if any(isinstance(x, Shared) for x in others) or not is_possible(*args):
             return None
         found = compute(*(x.local for x in each), *others, **kwargs)
-        return mapped(lambda y: Shared(y, 0, each[0].counts) if y.dim() else y, found)
+        return mapped(lambda y: Shared(y, 0, counts) if y.dim() else y, found)
 
     return rule
 
@@ -453,9 +460,13 @@ NAMES = {
     "sort": reduced(None, 1, -1),
     "topk": reduced(None, 2, -1),
     "mm bmm matmul": product,
-    "nll_loss_forward": labelled(2),
-    "nll_loss_backward": labelled(3),
-    "convolution": convolution,
+    "addmm": product_and_sum,
+    "nll_loss_forward": of_images(2, lambda x, y, weight, reduction, _: reduction == 0),
+    "nll_loss_backward": of_images(3, lambda g, x, y, weight, reduction, *_: reduction == 0),
+    "_softmax_backward_data _log_softmax_backward_data": of_images(2, lambda g, y, dim, _: dim % y.dim() > 0),
+    "native_layer_norm": of_images(1, lambda x, shape, *_: x.dim() > len(shape)),
+    "native_group_norm": of_images(1),
+    "convolution": of_images(1),
     "convolution_backward": convolution_backward,
     "t transpose permute unsqueeze": turned,
     "squeeze": squeezed,
