@@ -13,7 +13,6 @@ from samebits.errors import refusal
 from torch import Tensor
 
 SUM_BITS = 53  # of float64
-LARGEST = torch.finfo(torch.float32).max
 
 
 def term_bits(terms: int) -> int:
@@ -42,7 +41,7 @@ def on_grid(x: Tensor, bits: int, most: Tensor | tuple[int, ...]) -> Tensor:
     """float32 `x` as float64 with at most `bits` bits: whole multiples of a power of two.
 
     It is one for all along some dimensions: `most` is the largest magnitude along them, or says which they are. What
-    becomes of a number depends on nothing else; it is NaN if the largest is.
+    becomes of a number depends on nothing else; it is NaN if the largest is not finite.
     """
     most = most if isinstance(most, Tensor) else largest(x, most)
     # Beside a number that is 2**(54 - bits) times the largest, a float64 has so many bits left, or one less.
@@ -51,12 +50,9 @@ def on_grid(x: Tensor, bits: int, most: Tensor | tuple[int, ...]) -> Tensor:
 
 
 def largest(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The largest magnitudes of float32 `x` along `dims`, which stay as 1, as float64; raises NotExactError.
-
-    Of infinity it is the largest finite one, so that a sum with it is infinite.
-    """
+    """The largest magnitudes of float32 `x` along `dims`, which stay as 1, as float64; raises NotExactError."""
     check_float32(x)
-    return (x.abs().amax(dims, keepdim=True) if x.numel() else x.new_zeros(())).double().clamp_(max=LARGEST)
+    return (x.abs().amax(dims, keepdim=True) if x.numel() else x.new_zeros(())).double()
 
 
 AT_ONCE = 2**16  # numbers that stay in a processor's caches: what is made of more is new memory, which takes longer

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from samebits.errors import refusal
-from samebits.grid import AT_ONCE, LARGEST, SUM_BITS, check_float32, largest, on_grid, over, parts, term_bits
+from samebits.grid import AT_ONCE, SUM_BITS, check_float32, largest, on_grid, over, parts, term_bits
 from torch import Tensor
 
 aten = torch.ops.aten
+FINITE = torch.finfo(torch.float32).max  # beside which a sum with an infinite number is infinite, not NaN
 Call = Callable[..., Any]
 
 
@@ -50,7 +51,8 @@ def sum_of_products(x: Tensor, y: Tensor, dims: tuple[int, ...]) -> Tensor:
 def summed(each: Sequence[Tensor], dims: tuple[int, ...], keepdim: bool) -> Tensor:
     """Of the parts of a tensor; if there are several, they are along the first dimension, which is one of `dims`."""
     terms = math.prod(sum(map(len, each)) if dim == 0 else each[0].shape[dim] for dim in dims)
-    bits, most = term_bits(terms), reduce(torch.maximum, (largest(part, dims) for part in each))
+    most = reduce(torch.maximum, (largest(part, dims) for part in each)).clamp_(max=FINITE)
+    bits = term_bits(terms)
     return reduce(Tensor.add_, (on_grid(part, bits, most).sum(dims, keepdim) for part in each)).float()
 
 
@@ -88,7 +90,7 @@ def put(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
     check_float32(x)
     values, places = values.expand(places.shape).flatten(), places.flatten()
     none = values.new_zeros(x.numel())
-    most = none.scatter_reduce(0, places, values.abs(), "amax").double().clamp_(max=LARGEST)
+    most = none.scatter_reduce(0, places, values.abs(), "amax").double().clamp_(max=FINITE)
     terms = none.long().index_add(0, places, torch.ones_like(places))
     bits = SUM_BITS - torch.frexp((terms - 1).double()).exponent
     large = most.mul_(torch.ldexp(torch.ones_like(most), SUM_BITS + 1 - bits)).index_select(0, places)

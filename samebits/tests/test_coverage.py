@@ -195,7 +195,7 @@ WHOLE, PLACES = torch.tensor([2**24 + 1, 2, 3]), torch.tensor([0, 0, 1])
         lambda: M.cumsum(0, dtype=torch.int64),
         lambda: torch.linspace(start=0, end=3, steps=4, dtype=torch.float32),
         lambda: torch.logaddexp(INFINITE, INFINITE),
-        lambda: torch.stack([INFINITE[::2].sum(), INFINITE[1:].mean(), INFINITE[::2] @ M[0, :2].abs(), INFINITE.sum()]),
+        lambda: torch.stack([INFINITE[::2].sum(), INFINITE[1:].mean(), INFINITE[::2].norm(), INFINITE.sum()]),
         lambda: torch.cat([M[:0].logsumexp(0), M[:0].cumprod(0)[:, 0], f.group_norm(X[:0], 2).flatten()]),
         lambda: M[:0].scatter_add(1, torch.zeros_like(M[:0], dtype=torch.int64), M[:0]),
         lambda: torch.arange(3).clamp(min=torch.tensor([0.5, 0.5, 3.5])),
