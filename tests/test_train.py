@@ -64,27 +64,30 @@ class Spy(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         drawn = (torch.rand(1).item(), np.random.rand(), random.random()) if self.training else ()
-        self.seen.append((len(images), drawn))
+        self.seen.append((images[:, 0].tolist(), drawn))
         return self.layer(images)
 
 
 IMAGES = tensors.Tensors(torch.arange(5 * 784, dtype=torch.uint8).view(5, 28, 28), torch.tensor([1, 0, 3, 2, 4]))
 
 
-def fit(network: nn.Module) -> list[dict[str, float | None]]:
-    settings = Params(**SETTINGS | {"batch_size": 2, "validation_images": 1})
+def fit(network: nn.Module, seed: int = 0) -> list[dict[str, float | None]]:
+    settings = Params(**SETTINGS | {"batch_size": 2, "validation_images": 1, "seed": seed})
     return list(train.fit(Trainer(network, settings), IMAGES, settings, range(1, 4)))
 
 
 def test_each_epoch_trains_on_all_images_and_draws_anew_and_nothing_is_drawn_to_validate():
-    one, other = Spy(), Spy()
-    for spy in (one, other):
+    one, same, other = Spy(), Spy(), Spy()
+    for spy, seed in ((one, 0), (same, 0), (other, 1)):
         torch.manual_seed(len(spy.seen) + id(spy))  # what was drawn before must not matter
-        fit(spy)
-    assert [(images, len(drawn)) for images, drawn in one.seen] == [(2, 3), (2, 3), (1, 0)] * 3
-    drawn = [number for _, numbers in one.seen for number in numbers]
-    assert len(set(drawn)) == len(drawn) == 18
-    assert one.seen == other.seen
+        fit(spy, seed)
+    assert [(len(images), len(drawn)) for images, drawn in one.seen] == [(2, 3), (2, 3), (1, 0)] * 3
+    orders = [one.seen[i][0] + one.seen[i + 1][0] for i in (0, 3, 6)]
+    assert [sorted(order) for order in orders] == [pytest.approx([i * 16 / 255 for i in range(4)])] * 3
+    assert len({*map(tuple, orders)}) > 1
+    drawn = [number for spy in (one, other) for _, numbers in spy.seen for number in numbers]
+    assert len(set(drawn)) == len(drawn) == 36
+    assert one.seen == same.seen
 
 
 def test_an_exact_training_does_not_wait_for_pytorch_s_compiler(folder, run_stages):
