@@ -182,7 +182,8 @@ def some_at_once(compute: Call) -> Call:
         x = args[0]
         if type(x) is not Tensor or x.numel() <= AT_ONCE or not x.is_contiguous():
             return compute(*args, **kwargs)
-        if any(y.shape != x.shape or not y.is_contiguous() for y in args[1:] if isinstance(y, Tensor)):
+        others = [y for y in args[1:] if isinstance(y, Tensor)]
+        if any(type(y) is not Tensor or y.shape != x.shape or not y.is_contiguous() for y in others):
             return compute(*args, **kwargs)
         each = [parts(y.view(-1)) if isinstance(y, Tensor) else repeat(y) for y in args]
         return joined([compute(*part, **kwargs) for part in zip(*each, strict=False)]).view(x.shape)

@@ -55,8 +55,10 @@ def made(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The float that a Number is, also within a tuple."""
-    return tuple(map(plain, value)) if isinstance(value, tuple) else float(value)
+    """The float that a Number is, also within a tuple; others as they are."""
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    return float(value) if isinstance(value, Number) else value
 
 
 def scheduled(group: dict[str, Any]) -> None:

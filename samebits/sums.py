@@ -45,7 +45,8 @@ def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 
 def sum_of_products(x: Tensor, y: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Of x * y, of one shape, along dimensions, which stay as 1."""
-    return summed([a * b for a, b in zip(parts(x), parts(y), strict=True)] if 0 in dims else [x * y], dims, True)
+    alike = 0 in dims and type(x) is type(y)  # or workers share one of them
+    return summed([a * b for a, b in zip(parts(x), parts(y), strict=True)] if alike else [x * y], dims, True)
 
 
 def summed(each: Sequence[Tensor], dims: tuple[int, ...], keepdim: bool) -> Tensor:

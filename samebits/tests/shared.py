@@ -101,6 +101,14 @@ CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gradient of weights that are the largest": lambda x: gradient_of(lambda weights: torch.max(x * 9, weights[0])),
     "sorted features": lambda x: x.sort(1)[0].mean(0) + x.topk(2, 1).values.mean(),
     "running sums of features": lambda x: x.cumsum(1).mean(0),
+    "a large gradient that each worker has whole": lambda x: gradient_of(
+        lambda weights: (
+            functional.batch_norm(x.repeat(1, 2_000) * weights[0].repeat(2_000), None, None, training=True)[
+                torch.arange(9, -1, -1)
+            ]
+            * torch.arange(10.0)[:, None]
+        )
+    ),
     "side by side": lambda x: torch.cat([x, x * 2], 1).mean(0),
     "one after the other": lambda x: torch.cat([x, x * 2]).mean(0),
     "products by letters": lambda x: torch.einsum("bi,ij->b", x, table()).mean(),

@@ -135,6 +135,15 @@ def test_a_step_within_a_step_leaves_the_numbers_of_both_optimizers_as_they_were
         assert after == group and {type(number) for number in (after["lr"], after["eps"], *after["betas"])} == {float}
 
 
+def test_an_error_within_a_step_leaves_the_numbers_as_they_were() -> None:
+    made = torch.optim.Adafactor([nn.Parameter(torch.ones(2, 3))])  # of which a number in a tuple is None
+    before = {**made.param_groups[0]}
+    with pytest.raises(ZeroDivisionError), samebits.exact():
+        made.step(lambda: 1 / 0)
+    after = made.param_groups[0]
+    assert after == before and [type(after[name]) for name in after] == [type(before[name]) for name in before]
+
+
 def test_a_gradient_whose_length_is_infinite_is_clipped_to_nothing() -> None:
     parameter = nn.Parameter(torch.ones(2))
     parameter.grad = torch.tensor([3e30, 4e30])
