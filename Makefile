@@ -75,7 +75,7 @@ s3: $(READY)  # what results in an S3 bucket need, and the server of their test
 compare: $(READY)  # McNemar's test of two commits or experiments: make compare A=main B=exp-name
 	python -m tools.compare "$$A" "$$B"
 
-bench: bench/.venv/ready  # about a quarter of an hour: the project against six others, and exact against native networks
+bench: bench/.venv/ready  # about ten minutes: the project against six others, and exact against native networks
 	bench/.venv/bin/python -m bench.run
 	bench/.venv/bin/python -m bench.networks
 
