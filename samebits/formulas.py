@@ -1,15 +1,18 @@
-"""Formulas, in ordinary PyTorch code, of operations of which PyTorch itself has none: each of theirs is computed anew.
+"""Formulas, in ordinary PyTorch code, of operations of which PyTorch itself has none, or none that fits.
 
-A gradient that is not here either is found by autograd, of the formula of what it is the gradient of.
+Of all else it has its own, batch normalization and GELU for example: its compiler needs them. Each operation that a
+formula is made of is computed anew. A gradient without a formula is found by autograd, of the formula of what it is
+the gradient of.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from samebits.errors import refusal
-from samebits.pictures import INTERPOLATIONS, adaptive, largest, pooled
+from samebits.pictures import adaptive, pooled, smoothed
 from torch import Tensor
 from torch._decomp import decomposition_table
 from torch.nn import functional
@@ -19,12 +22,43 @@ aten = torch.ops.aten
 Call = Callable[..., Any]
 
 
-def gradients(function: Call, inputs: tuple[Tensor, ...], gradient: Tensor) -> Any:
-    """Of the inputs of a function, from that of its result."""
+def formula(func: Any) -> Call | None:
+    """Of an operation: ours or PyTorch's."""
+    name = func._schema.name.removeprefix("aten::")
+    return FORMULAS.get(name) or decomposition_table.get(func) or (func.decompose if func._can_decompose() else None)
+
+
+def by_autograd(func: Any) -> Call | None:
+    """What finds the gradient that `func` is, by the formula of what it is the gradient of, if there is one.
+
+    Both take arguments of the same names; the first of them are those that the gradients are of.
+    """
+    base = func._schema.name.removeprefix("aten::").removesuffix("_backward")
+    forward = getattr(getattr(aten, f"{base}_forward", None) or getattr(aten, base, None), "default", None)
+    function = forward and forward != func and formula(forward)
+    if not function:
+        return None
+    names = [argument.name.removeprefix("saved_") for argument in func._schema.arguments]
+    wanted, count = [argument.name for argument in forward._schema.arguments], len(func._schema.returns)
+
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        given, gradient = dict(zip(names, args, strict=False)) | kwargs, args[0]
+        if "input_size" in given:
+            given["self"] = gradient.new_zeros(given["input_size"])
+        values = [given[name] for name in wanted if name in given]
+        found = gradients(lambda *inputs: function(*inputs, *values[count:]), values[:count], gradient)
+        return found if count > 1 else found[0]
+
+    return compute
+
+
+def gradients(function: Call, inputs: Sequence[Tensor], gradient: Tensor) -> Any:
+    """Of the inputs of a function, from that of its result, or of the first of its results."""
     with enable_reentrant_dispatch(), torch.enable_grad():
         leaves = [x.detach().requires_grad_() for x in inputs]
         result = function(*leaves)
-        return torch.autograd.grad(result, leaves, gradient, materialize_grads=True)
+        first = result if isinstance(result, Tensor) else result[0]
+        return torch.autograd.grad(first, leaves, gradient, materialize_grads=True)
 
 
 def gradient(function: Call, x: Tensor, of_result: Tensor) -> Tensor:
@@ -33,10 +67,28 @@ def gradient(function: Call, x: Tensor, of_result: Tensor) -> Tensor:
     return found
 
 
-def formula(name: str) -> Call:
-    """PyTorch's own of an operation."""
-    found: Call = decomposition_table[getattr(aten, name).default]
-    return found
+# Two that say more than PyTorch's
+
+
+def batch_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Any, variance: Any, training: bool, *how: float
+) -> Any:
+    """In evaluation by the moments that it is given: PyTorch's versions differ in how they divide by the deviation."""
+    if training:
+        return decomposition_table[aten.native_batch_norm.default](x, weight, bias, mean, variance, True, *how)
+    scale = torch.rsqrt(variance + how[1])
+    of_channels = (mean, scale, weight, bias)
+    mean, scale, weight, bias = (y if y is None else y.view(-1, *[1] * (x.dim() - 2)) for y in of_channels)
+    y = (x - mean) * scale
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias, x.new_zeros(0), x.new_zeros(0)
+
+
+def binary_cross_entropy(x: Tensor, *how: Any) -> Any:
+    """Of probabilities, as is checked here."""
+    if not ((x >= 0) & (x <= 1)).all():
+        raise RuntimeError("all elements of input should be between 0 and 1")
+    return decomposition_table[aten.binary_cross_entropy.default](x, *how)
 
 
 # Numbers in a row, which float64 has before they are rounded
@@ -52,14 +104,6 @@ def arange(*ends: float, dtype: Any = None, device: Any = None, **_: Any) -> Ten
     if not dtype.is_floating_point:
         start, step = int(start), int(step)
     return (row.to(torch.float64 if dtype.is_floating_point else dtype) * step + start).to(device, dtype)
-
-
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
-    """From the first to the last at equal distances."""
-    row = torch.ones(steps, dtype=torch.int64).cumsum(0) - 1
-    most = max(steps - 1, 1)
-    numbers = ((most - row).double() * start + row.double() * end) / most
-    return numbers.to(device, dtype or torch.get_default_dtype())
 
 
 # Products and powers
@@ -98,32 +142,10 @@ def distances(x: Tensor, y: Tensor, p: float = 2.0, *_: Any) -> Tensor:
     return torch.linalg.vector_norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1)
 
 
-def renorm(x: Tensor, p: float, dim: int, most: float) -> Tensor:
-    """What is longer than `most` along `dim` made as short."""
-    length = torch.linalg.vector_norm(x, p, [d for d in range(x.dim()) if d != dim % x.dim()], True)
-    return x * torch.where(length > most, most / (length + 1e-7), 1)
-
-
 def embedding_renorm(weight: Tensor, index: Tensor, most: float, p: float) -> Tensor:
-    """The rows that have these numbers made as short."""
+    """The rows that have these numbers, if they are longer than `most`, made as short."""
     rows = index.unique()
-    return weight.index_copy(0, rows, renorm(weight[rows], p, 0, most))
-
-
-def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """Less the largest, unless that is infinite."""
-    most = x.amax(dim, True) if x.numel() else x.sum(dim, True)
-    most = most.where(most.abs() != math.inf, 0)
-    total = (x - most).exp().sum(dim, True)
-    logs = total.where(total != 0, 1).log()  # whose gradient is not NaN
-    found = torch.where(total == 0, -math.inf, logs + most)
-    return found if keepdim else found.squeeze(dim)
-
-
-def logaddexp(x: Tensor, y: Tensor) -> Tensor:
-    """Of two numbers."""
-    distance = torch.where(x == y, 0, x - y)  # of infinities, too
-    return torch.maximum(x, y) + (-distance.abs()).exp().log1p()
+    return weight.index_copy(0, rows, torch.renorm(weight[rows], p, 0, most))
 
 
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
@@ -137,13 +159,6 @@ def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
 
 
 # Embeddings, bags of them, and texts
-
-
-def embedding_gradient(g: Tensor, index: Tensor, rows: int, padding: int, by_frequency: bool) -> Tensor:
-    """Of the weight, so many rows, from that of what was taken of it; of one row 0."""
-    g = torch.where((index == padding).unsqueeze(-1), 0, g).flatten(0, -2)
-    g = g / torch.bincount(index.flatten(), minlength=rows)[index.flatten()].unsqueeze(1) if by_frequency else g
-    return g.new_zeros(rows, g.shape[-1]).index_add(0, index.flatten(), g)
 
 
 def bags(weight: Tensor, index: Tensor, bag: Tensor, count: int, mode: int, weights: Any, padding: int) -> Tensor:
@@ -167,6 +182,14 @@ def embedding_bag(
     return bags(weight, index, bag, len(starts), mode, weights, padding), bag, sizes, bag.new_zeros(0)
 
 
+def log_of_sum(x: Tensor, dim: int) -> Tensor:
+    """logsumexp, of which the gradient is 0, and not NaN, where all are -inf."""
+    most = x.detach().amax(dim, True)
+    most = most.where(most > -math.inf, 0)
+    total = (x - most).exp().sum(dim)
+    return torch.where(total == 0, -math.inf, total.where(total != 0, 1).log() + most.squeeze(dim))
+
+
 def ctc(logs: Tensor, labels: Tensor, steps: Any, counts: Any, blank: int = 0) -> Tensor:
     """Of logarithms (steps, n, classes) of probabilities: Graves et al. (2006). Labels are (n, most) or in one row."""
     steps, counts = (torch.as_tensor(lengths, device=logs.device).view(-1) for lengths in (steps, counts))
@@ -188,9 +211,9 @@ def ctc(logs: Tensor, labels: Tensor, steps: Any, counts: Any, blank: int = 0) -
     for step in range(len(logs)):
         from_last, from_before = (functional.pad(paths, (n, 0), value=-math.inf)[:, :-n] for n in (1, 2))
         ways = torch.stack([paths, from_last, torch.where(is_new, from_before, -math.inf)])
-        paths = torch.where(steps.unsqueeze(1) > step, logsumexp(ways, 0) + said[step], paths)
+        paths = torch.where(steps.unsqueeze(1) > step, log_of_sum(ways, 0) + said[step], paths)
     ends = torch.where((place + 1) // 2 == counts.unsqueeze(1), paths, -math.inf)
-    return -logsumexp(ends, 1)
+    return -log_of_sum(ends, 1)
 
 
 def ctc_loss(
@@ -202,81 +225,39 @@ def ctc_loss(
     return losses, losses.clone()
 
 
-def margins(x: Tensor, labels: Tensor, reduction: int) -> tuple[Tensor, Tensor]:
-    """multilabel_margin_loss of scores (n, classes), and what PyTorch keeps; labels are those before a negative one."""
-    scores, labels = (value if value.dim() == 2 else value.view(1, -1) for value in (x, labels))
-    kept = (labels < 0).cumsum(1) == 0
-    classes = torch.arange(scores.shape[1], device=x.device)
-    others = ~((labels.unsqueeze(2) == classes) & kept.unsqueeze(2)).any(1)
-    above = (scores.unsqueeze(1) - scores.gather(1, labels.clamp(min=0)).unsqueeze(2) + 1).clamp_min(0)
-    losses = torch.where(kept.unsqueeze(2) & others.unsqueeze(1), above, 0).sum((1, 2)) / scores.shape[1]
-    losses = losses if x.dim() == 2 else losses.squeeze(0)
-    return (losses, losses.mean(), losses.sum())[reduction], torch.zeros_like(x)
+LARGEST = ("max_pool{}d_with_indices", "adaptive_max_pool{}d", "fractional_max_pool{}d")
+
+
+def put_back(dims: int, gradient: Tensor, x: Tensor, *how: Any) -> Tensor:
+    """Of `x` (..., dims) of which the largest of windows were taken, from their places in it, the last argument."""
+    found = torch.zeros_like(x).flatten(-dims)
+    return found.scatter_add(-1, how[-1].flatten(-dims), gradient.flatten(-dims)).view(x.shape)
 
 
 FORMULAS: dict[str, Call] = {
+    "native_batch_norm": batch_norm,
+    "binary_cross_entropy": binary_cross_entropy,
     "arange": arange,
-    "linspace": linspace,
     "prod": prod,
     "cumprod": cumprod,
-    "renorm": renorm,
     "embedding_renorm": embedding_renorm,
-    "logsumexp": logsumexp,
-    "logaddexp": logaddexp,
     "_trilinear": trilinear,
     "_cdist_forward": distances,
     "_weight_norm_interface": weight_norm,
-    **INTERPOLATIONS,
-    "avg_pool2d": pooled,
-    "avg_pool3d": pooled,
-    "_adaptive_avg_pool2d": adaptive,
-    "_adaptive_avg_pool3d": adaptive,
-    "embedding_dense_backward": embedding_gradient,
-    "_embedding_bag": embedding_bag,
-    "_embedding_bag_forward_only": embedding_bag,
-    "_ctc_loss": ctc_loss,
-    "multilabel_margin_loss_forward": margins,
-}
-
-
-def padded(name: str) -> Call:
-    """The gradient of a padding, from the sizes on each side."""
-    return lambda g, x, sizes: gradient(lambda x: formula(name)(x, sizes), x, g)
-
-
-def scaled(function: Call) -> Call:
-    """The gradient of an interpolation, from the sizes after and before it."""
-    return lambda g, new, old, *how: gradient(lambda x: function(x, new, *how), g.new_zeros(old), g)
-
-
-# Of each operation the gradients, by the arguments that PyTorch has for them.
-GRADIENTS: dict[str, Call] = {
-    "_cdist_backward": lambda g, x, y, p, _: gradient(lambda x: distances(x, y, p), x, g),
-    "_weight_norm_interface_backward": lambda g, v, length, _, dim: gradients(
-        lambda v, length: weight_norm(v, length, dim)[0], (v, length), g
-    ),
-    "avg_pool2d_backward": lambda g, x, *how: gradient(lambda x: pooled(x, *how), x, g),
-    "avg_pool3d_backward": lambda g, x, *how: gradient(lambda x: pooled(x, *how), x, g),
+    **dict.fromkeys(("avg_pool2d", "avg_pool3d"), pooled),
+    **dict.fromkeys(("_adaptive_avg_pool2d", "_adaptive_avg_pool3d"), adaptive),
     "_adaptive_avg_pool2d_backward": lambda g, x: gradient(lambda x: adaptive(x, g.shape[-2:]), x, g),
     "_adaptive_avg_pool3d_backward": lambda g, x: gradient(lambda x: adaptive(x, g.shape[-3:]), x, g),
-    "max_pool2d_with_indices_backward": lambda g, x, *how: gradient(lambda x: largest(x, how[-1], 2), x, g),
-    "max_pool3d_with_indices_backward": lambda g, x, *how: gradient(lambda x: largest(x, how[-1], 3), x, g),
-    "adaptive_max_pool2d_backward": lambda g, x, places: gradient(lambda x: largest(x, places, 2), x, g),
-    "adaptive_max_pool3d_backward": lambda g, x, places: gradient(lambda x: largest(x, places, 3), x, g),
-    **{f"replication_pad{n}d_backward": padded(f"replication_pad{n}d") for n in (1, 2, 3)},
-    "grid_sampler_2d_backward": lambda g, x, grid, *how: gradients(
-        lambda x, grid: formula("grid_sampler_2d")(x, grid, *how[:-1]), (x, grid), g
-    ),
-    "multi_margin_loss_backward": lambda g, x, *how: gradient(lambda x: formula("multi_margin_loss")(x, *how), x, g),
-    "multilabel_margin_loss_backward": lambda g, x, y, how, _: gradient(lambda x: margins(x, y, how)[0], x, g),
-    "_ctc_loss_backward": lambda g, logs, labels, steps, counts, loss, _, blank, zero_infinity=False: gradient(
-        lambda logs: ctc(logs, labels, steps, counts, blank), logs, g.where(loss < math.inf, 0) if zero_infinity else g
-    ),
+    **{f"{name.format(dims)}_backward": partial(put_back, dims) for name in LARGEST for dims in (2, 3)},
+    "_upsample_bilinear2d_aa": partial(smoothed, False),
+    "_upsample_bicubic2d_aa": partial(smoothed, True),
+    "_embedding_bag": embedding_bag,
+    "_embedding_bag_forward_only": embedding_bag,
     "_embedding_bag_backward": lambda g, index, _, bag, sizes, __, rows, ___, mode, ____, weights, padding=-1: gradient(
         lambda weight: bags(weight, index, bag, len(sizes), mode, weights, padding), g.new_zeros(rows, g.shape[1]), g
     ),
     "_embedding_bag_per_sample_weights_backward": lambda g, weight, index, _, bag, mode, padding=-1: gradient(
         lambda weights: bags(weight, index, bag, len(g), mode, weights, padding), weight.new_zeros(len(index)), g
     ),
-    **{f"{name}_backward": scaled(function) for name, function in INTERPOLATIONS.items()},
+    "_ctc_loss": ctc_loss,
 }

@@ -37,7 +37,7 @@ def settled(
     return low
 
 
-def nearest(values: Tensor, true_value: Callable[[Index], Decimal], error: float = ERROR) -> Tensor:
+def nearest(values: Tensor, true_value: Callable[[Index], Decimal], error: float | Tensor = ERROR) -> Tensor:
     """The float32 nearest to the true values, which float64 `values` have to within a relative `error`.
 
     They are changed, as memory that is new takes as long as the arithmetic.
@@ -79,6 +79,14 @@ def error_function(x: Decimal) -> Decimal:
         return 2 / PI.sqrt() * (-x * x).exp() * terms
 
 
+def inverse_error_function(y: Decimal) -> Decimal:
+    """The x of which erf(x) is y, from -1 to 1, by Newton's steps from a float's."""
+    x = Decimal(torch.erfinv(torch.tensor(float(y), dtype=torch.float64)).item())
+    for _ in range(3):
+        x -= (error_function(x) - y) * PI.sqrt() / 2 * (x * x).exp()
+    return x
+
+
 def log_1_plus(x: Decimal) -> Decimal:
     """ln(1 + x), also where x is far below the last digit of 1."""
     return x - x * x / 2 if x.adjusted() < -DIGITS // 2 else (1 + x).ln()
@@ -111,14 +119,16 @@ with localcontext(prec=DIGITS + 60):
 
 
 class Function(NamedTuple):
-    """A function of one number: the library's in float64, and its true value."""
+    """A function of one number: the library's in float64, its true value, and how far they may be apart."""
 
     library: Callable[[Tensor], Tensor]
     true_value: Callable[[Decimal], Decimal]
+    error: Callable[[Tensor], Any] = lambda _: ERROR  # of each of the library's values
 
     def __call__(self, x: Tensor) -> Tensor:
         """The float32 nearest to the function of each number of float32 `x`, of any shape."""
-        return nearest(self.library(x.double()), lambda index: self.true_value(Decimal(x[index].item())))
+        found = self.library(x.double())
+        return nearest(found, lambda index: self.true_value(Decimal(x[index].item())), self.error(found))
 
 
 FUNCTIONS = {
@@ -132,6 +142,8 @@ FUNCTIONS = {
     "tanh": Function(torch.tanh, lambda x: (e := exp_minus_1(2 * x)) / (e + 2)),
     "erf": Function(torch.erf, error_function),
     "erfc": Function(torch.erfc, lambda x: 1 - error_function(x)),
+    # Near 1 erf is so flat that a library which looks for where it has a value finds fewer digits.
+    "erfinv": Function(torch.erfinv, inverse_error_function, lambda y: (y * y).clamp(max=20).exp().mul_(2.0**-48)),
     "exp2": Function(torch.exp2, lambda x: Decimal(2) ** x),
     "log2": Function(torch.log2, lambda x: x.ln() / Decimal(2).ln()),
     "log10": Function(torch.log10, Decimal.log10),
@@ -176,6 +188,8 @@ COMPUTED: dict[str, Any] = {
     "pow.Tensor_Scalar": power,
     "pow.Scalar": power_of,
     "pow.Tensor_Tensor": each_power,
+    "sigmoid_backward": lambda g, y: (1 - y).mul_(y).mul_(g),
+    "tanh_backward": lambda g, y: (1 - y * y).mul_(g),
 }
 
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from samebits.functions import ERROR, FUNCTIONS, Index, nearest, settled
-from samebits.grid import over
-from samebits.sums import dims_of, mean, sum_
+from samebits.sums import dims_of, sum_
 from torch import Tensor
 
 aten = torch.ops.aten
-exp, log, log1p = (FUNCTIONS[name] for name in ("exp", "log", "log1p"))
+exp = FUNCTIONS["exp"]
 
 
 def of_sum(x: Tensor, dim: int) -> float:
@@ -47,12 +46,6 @@ def fixed(x: Tensor) -> Tensor:
     return (x + large).sub_(large)
 
 
-def softmax_gradient(gradient: Tensor, y: Tensor, dim: int, dtype: Any) -> Tensor:
-    """From the probabilities y."""
-    weighed = gradient * y
-    return weighed - y * sum_(weighed, dim, True)
-
-
 def log_softmax_gradient(gradient: Tensor, y: Tensor, dim: int, dtype: Any) -> Tensor:
     """From the logarithms y of the probabilities."""
     return gradient - exp(y) * sum_(gradient, dim, True)
@@ -80,41 +73,16 @@ def nll_loss_gradient(
     return aten.nll_loss_backward(each, logs, labels, weight, 0, ignored, of_all)  # type: ignore[no-any-return]
 
 
-def binary_cross_entropy(x: Tensor, y: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:
-    """Of probabilities and labels from 0 to 1; logarithms are -100 at least."""
-    if not ((x >= 0) & (x <= 1)).all():
-        raise RuntimeError("all elements of input should be between 0 and 1")
-    losses = (y - 1) * log1p(-x).clamp(min=-100) - y * log(x).clamp(min=-100)
-    return reduced(losses if weight is None else losses * weight, reduction)
-
-
-def binary_cross_entropy_gradient(
-    gradient: Tensor, x: Tensor, y: Tensor, weight: Tensor | None = None, reduction: int = 1
-) -> Tensor:
-    """Of the probabilities."""
-    found = gradient * (x - y) / ((1 - x) * x).clamp(min=1e-12)
-    found = found if weight is None else found * weight
-    return over(found, x.numel()) if reduction == 1 else found
-
-
 def probabilities(logits: Tensor) -> Tensor:
     """The float32 nearest to each of the probabilities, (n, classes), of float32 logits of that shape."""
     with torch._C._DisableTorchDispatch():  # which is no business of the exact mode
         return softmax(logits, 1)
 
 
-def reduced(losses: Tensor, reduction: int) -> Tensor:
-    """Each loss (0), their mean (1) or their sum (2)."""
-    return losses if reduction == 0 else sum_(losses) if reduction == 2 else mean(losses)
-
-
 COMPUTED: dict[str, Callable[..., Any]] = {
     "_softmax": softmax,
     "_log_softmax": log_softmax,
-    "_softmax_backward_data": softmax_gradient,
     "_log_softmax_backward_data": log_softmax_gradient,
     "nll_loss_forward": nll_loss,
     "nll_loss_backward": nll_loss_gradient,
-    "binary_cross_entropy": binary_cross_entropy,
-    "binary_cross_entropy_backward": binary_cross_entropy_gradient,
 }

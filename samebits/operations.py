@@ -8,12 +8,11 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
-from samebits import activations, draws, formulas, functions, losses, normalization, products, sums
+from samebits import draws, formulas, functions, losses, products, sums
 from samebits.errors import refusal
 from samebits.grid import AT_ONCE, joined, over, parts
 from samebits.shared import tensors_of
 from torch import Tensor
-from torch._decomp import decomposition_table
 
 aten = torch.ops.aten
 Call = Callable[..., Any]
@@ -110,25 +109,18 @@ EXACT: dict[str, Call] = {  # of all types of numbers
     "sort.stable": aten.sort.stable,
     "topk": first,
     **{name: adding(name, term) for base, term in TERMS.items() for name in (base, f"{base}_")},
-    "rsub": lambda x, other, alpha=1: torch.rsub(x if alpha == 1 else x * alpha, other),
     "div": divided,
     "div_": lambda x, other, **how: x.copy_(divided(x, other, **how)),
     "scatter": sums.scatter,
-    "index_copy": sums.index_copy,
     "index_put": sums.index_put,
-    "max_unpool2d": sums.unpooled(aten.max_unpool2d),
-    "max_unpool3d": sums.unpooled(aten.max_unpool3d),
     "reciprocal": lambda x: divided(torch.ones_like(x), x),
 }
 COMPUTED: dict[str, Any] = {
     **sums.COMPUTED,
     **products.COMPUTED,
     **functions.COMPUTED,
-    **activations.COMPUTED,
     **losses.COMPUTED,
-    **normalization.COMPUTED,
 }
-ORDINARY: dict[str, Call] = {**formulas.FORMULAS, **formulas.GRADIENTS}
 
 
 class Way(NamedTuple):
@@ -160,8 +152,8 @@ def way(func: Any) -> Way:
         return Way(unsigned(func), is_right=True, is_each=is_each)
     if name in draws.DRAWS:
         return Way(draws.DRAWS[name], is_ordinary=True, is_drawn=True)
-    if name in ORDINARY:
-        return Way(ORDINARY[name], is_ordinary=True)
+    if name in formulas.FORMULAS:
+        return Way(formulas.FORMULAS[name], is_ordinary=True)
     if name.startswith("_foreach_"):
         return Way(for_each(func, name.removeprefix("_foreach_")), is_ordinary=True)
     if compute := EXACT.get(f"{name}.{variant}") or EXACT.get(name):
@@ -170,7 +162,7 @@ def way(func: Any) -> Way:
         return Way(in_place(base, variant), is_ordinary=True)
     if compute := COMPUTED.get(f"{name}.{variant}") or COMPUTED.get(name):
         return Way(some_at_once(compute) if is_each else compute)
-    if formula := decomposition_table.get(func) or (func._can_decompose() and func.decompose):
+    if formula := formulas.formula(func) or formulas.by_autograd(func):
         return Way(formula, is_ordinary=True)
     return Way(unknown(func))
 

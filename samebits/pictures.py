@@ -1,17 +1,12 @@
-"""Pooling, and pictures of another size: sums of numbers, each by a weight that Python's floats have."""
+"""Pooling, and pictures of another size: sums of numbers, each by a weight."""
 
 import math
-from collections.abc import Callable
-from functools import partial
 from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-Weights = dict[int, float]  # of numbers along a dimension, by their places in it
-
 
 # Pooling
 
@@ -49,78 +44,31 @@ def adaptive(x: Tensor, shape: Any) -> Tensor:
     return torch.stack(means, -1).unflatten(-1, shape) if means else x.new_zeros(*x.shape[: -len(shape)], *shape)
 
 
-def largest(x: Tensor, places: Tensor, dims: int) -> Tensor:
-    """Of each window that number which is at one of the places, counted along the last dimensions."""
-    return x.flatten(-dims).gather(-1, places.flatten(-dims)).view(places.shape)
-
-
 # Another size
 
 
-def nearest(exact: bool, old: int, new: int, scale: float) -> list[Weights]:
-    """The one number that each of `new` numbers is, rounded as PyTorch does, as that decides which it is."""
-    scale = torch.tensor(scale, dtype=torch.float32).item()
-    places = torch.tensor([(i + exact * 0.5) * scale for i in range(new)], dtype=torch.float32).tolist()
-    return [{min(int(place), old - 1): 1.0} for place in places]
+def weights_at(at: float, old: int, width: float, cubic: bool) -> list[float]:
+    """Of `old` numbers, around a place: by lines to 0 at `width` from it; or by the cubic of Keys (1981)."""
+    found = [0.0] * old
+    reach = (1 + cubic) * width
+    for place in range(max(int(at + 1 - reach), 0), min(int(at + 1 + reach), old)):
+        t = abs(place - at) / width
+        inner = (1.5 * t - 2.5) * t * t + 1 if cubic else 1 - t
+        outer = ((2.5 - 0.5 * t) * t - 4) * t + 2 if cubic and t < 2 else 0.0
+        found[place] = inner if t < 1 else outer
+    return [weight / math.fsum(found) for weight in found]
 
 
-def weights_at(at: float, old: int, cubic: bool, width: float) -> Weights:
-    """By lines, or by the cubic of Keys (1981), between the numbers around a place; of `width`, if that is not 0."""
-    reach, a = 1 + cubic, -0.5 if width else -0.75  # PyTorch has one for each
-    if width:
-        near = range(max(int(at + 1 - reach * width), 0), min(int(at + 1 + reach * width), old))
-    else:
-        near = range(math.floor(at) + 1 - reach, math.floor(at) + 1 + reach)
-    found: Weights = {}
-    for place in near:
-        inside, t = min(max(place, 0), old - 1), abs(place - at) / (width or 1)
-        inner = ((a + 2) * t - (a + 3)) * t * t + 1 if cubic else 1 - t
-        outer = ((t - 5) * t + 8) * t * a - 4 * a if cubic and t < 2 else 0.0
-        found[inside] = found.get(inside, 0.0) + (inner if t < 1 else outer)
-    total = math.fsum(found.values()) if width else 1.0
-    return {place: weight / total for place, weight in found.items()}
-
-
-def weighed(x: Tensor, dim: int, weights: list[Weights]) -> Tensor:
-    """Along `dim` the sums of numbers by these weights, added one after the other."""
-    found: Any = None
-    for i in range(max(map(len, weights))):
-        chosen = [[*each.items()][i] if i < len(each) else (next(iter(each)), 0.0) for each in weights]
-        part = x.index_select(dim, torch.tensor([place for place, _ in chosen], device=x.device))
-        if any(weight != 1 for _, weight in chosen):
-            values = torch.tensor([weight for _, weight in chosen], device=x.device)
-            part = part * values.view(-1, *[1] * (x.dim() - 1 - dim))
-        found = part if found is None else found + part
-    return found
-
-
-def interpolated(x: Tensor, sizes: list[int], *how: Any, mode: str) -> Tensor:
-    """Along one dimension after the other; `how`: whether from corner to corner, and the factors, if they are given."""
-    corners, *factors = (False, *how) if "nearest" in mode else how
-    x, cubic, antialias = x.clone(), "cubic" in mode, "antialias" in mode
+def smoothed(cubic: bool, x: Tensor, sizes: list[int], corners: bool, *factors: float | None) -> Tensor:
+    """Images (n, channels, ...) in another size, without aliases: sums of numbers of one dimension after the other."""
     for dim, new in enumerate(sizes, 2):
-        old, factor = x.shape[dim], (*factors, None, None, None)[dim - 2]
-        if new == old and (antialias or not cubic):  # as in PyTorch, whatever the factor
+        old, factor = x.shape[dim], (*factors, None, None)[dim - 2]
+        if new == old:  # as in PyTorch, whatever the factor
             continue
-        scale = (1 / factor) if factor else old / new
+        scale = 1 / factor if factor else old / new
         if corners:
             scale = (old - 1) / (new - 1) if new > 1 else 0.0
-        if "nearest" in mode:
-            weights = nearest("exact" in mode, old, new, scale)
-        else:
-            shift = 0.0 if corners and not antialias else 0.5
-            places = [(i + shift) * scale - shift for i in range(new)]
-            places = places if antialias or cubic else [max(place, 0.0) for place in places]
-            weights = [weights_at(at, old, cubic, max(scale, 1.0) * antialias) for at in places]
-        x = weighed(x, dim, weights)
-    return x
-
-
-INTERPOLATIONS: dict[str, Callable[..., Tensor]] = {
-    **{f"upsample_nearest{n}d": partial(interpolated, mode="nearest") for n in (1, 2, 3)},
-    **{f"_upsample_nearest_exact{n}d": partial(interpolated, mode="nearest-exact") for n in (1, 2, 3)},
-    **{f"upsample_{name}": partial(interpolated, mode="linear") for name in ("linear1d", "bilinear2d", "trilinear3d")},
-    "upsample_bicubic2d": partial(interpolated, mode="cubic"),
-    "_upsample_bilinear2d_aa": partial(interpolated, mode="linear, antialias"),
-    "_upsample_bicubic2d_aa": partial(interpolated, mode="cubic, antialias"),
-}
+        places = ((i + 0.5) * scale - 0.5 for i in range(new))
+        weights = torch.tensor([weights_at(at, old, max(scale, 1.0), cubic) for at in places], device=x.device)
+        x = (x.transpose(dim, -1) @ weights.t()).transpose(dim, -1)
+    return x.contiguous()

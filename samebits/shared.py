@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from samebits import workers
 from samebits.errors import WorkersError, refusal
+from samebits.formulas import formula
 from samebits.sums import dims_of
 from torch import Tensor
-from torch._decomp import decomposition_table
 
 Call = Callable[..., Any]
 
@@ -138,8 +138,7 @@ def computed(func: Any, compute: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if found is None and compute is not func:
         return compute(*args, **kwargs)
     if found is None and not func._schema.is_mutable and "attention" not in name:
-        formula = decomposition_table.get(func)
-        found = formula and formula(*args, **kwargs)
+        found = (written := formula(func)) and written(*args, **kwargs)
     return by_all(func, compute, args, kwargs) if found is None else found
 
 

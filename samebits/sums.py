@@ -43,12 +43,6 @@ def sum_(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     return summed(parts(x) if x.numel() > AT_ONCE and 0 in dims else [x], dims, keepdim)
 
 
-def sum_of_products(x: Tensor, y: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Of x * y, of one shape, along dimensions, which stay as 1."""
-    alike = 0 in dims and type(x) is type(y)  # or workers share one of them
-    return summed([a * b for a, b in zip(parts(x), parts(y), strict=True)] if alike else [x * y], dims, True)
-
-
 def summed(each: Sequence[Tensor], dims: tuple[int, ...], keepdim: bool) -> Tensor:
     """Of the parts of a tensor; if there are several, they are along the first dimension, which is one of `dims`."""
     terms = math.prod(sum(map(len, each)) if dim == 0 else each[0].shape[dim] for dim in dims)
@@ -62,20 +56,22 @@ def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     return over(sum_(x, dim, keepdim), math.prod(x.shape[d] for d in dims_of(x, dim)))
 
 
-def variance(
+def variance(*args: Any, **options: Any) -> Tensor:
+    """As below."""
+    return variance_and_mean(*args, **options)[0]
+
+
+def variance_and_mean(
     x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
-) -> Tensor:
-    """The sum of the squares of distances from the mean, divided by its number of terms less the correction."""
+) -> tuple[Tensor, Tensor]:
+    """The sum of squared distances from the mean, divided by its number of terms less the correction; and the mean."""
     dims = dims_of(x, dim)
     correction = float(unbiased) if correction is None else correction
-    distances = x - mean(x, dims, True)
+    middle = mean(x, dims, True)
+    distances = x - middle
     n = math.prod(x.shape[d] for d in dims) - correction
-    return over(sum_(distances.mul_(distances), dims, keepdim), max(n, 0))
-
-
-def variance_and_mean(x: Tensor, dim: Any = None, *more: bool, **options: Any) -> tuple[Tensor, Tensor]:
-    """Both."""
-    return variance(x, dim, *more, **options), mean(x, dim, options.get("keepdim", (*more, False, False)[1]))
+    found = over(sum_(distances.mul_(distances), dims, True), max(n, 0))
+    return (found, middle) if keepdim else (found.squeeze(dims), middle.squeeze(dims))
 
 
 def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
@@ -133,32 +129,6 @@ def scatter(x: Tensor, dim: int, index: Tensor, source: Any, **reduce: str) -> T
     return found
 
 
-def index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """Rows, one only in each place."""
-    found = aten.index_copy(x, dim, index, source)
-    check_last(found.index_select(dim, index), source)
-    return found
-
-
-def unpooled(function: Call) -> Call:
-    """What a function does that puts numbers of windows in places, one only in each."""
-
-    def compute(x: Tensor, places: Tensor, size: list[int], *how: Any) -> Tensor:
-        found, dims = function(x, places, size, *how), -len(size)
-        check_last(found.flatten(dims).gather(-1, places.flatten(dims)), x.flatten(dims))
-        return found
-
-    return compute
-
-
-def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
-    """Rows added to those of `x` that have these numbers."""
-    places = numbered(x).index_select(dim, index)
-    if source.shape != places.shape:
-        raise RuntimeError(f"index_add: expected a source of shape {[*places.shape]}, found {[*source.shape]}")
-    return put(x, places, source if alpha == 1 else source * alpha)
-
-
 def scatter_add(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Numbers added to those of `x` that have these numbers along a dimension."""
     source = source[tuple(map(slice, index.shape))]
@@ -197,7 +167,6 @@ COMPUTED: dict[str, Call] = {
     "cumsum": cumsum,
     "scatter_add": scatter_add,
     "scatter_reduce": scatter_reduce,
-    "index_add": index_add,
     "_unsafe_index_put": index_put,
     "_index_put_impl": index_put,
     "col2im": folded,

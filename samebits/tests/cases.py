@@ -116,7 +116,7 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "logaddexp": (lambda x, v: torch.logaddexp(x, v), (M * 9, V)),
     "put in places, added up": (lambda x, v: x.index_put((LABELS % 4, LABELS % 2), v, accumulate=True), (M, B)),
     "put in one row": (lambda x, v: x.index_copy(1, torch.tensor([2]), v[:, None]), (M, B)),
-    "functions in place": (lambda x: x.mul(0.5).tanh_().mul(0.9).arcsin(), (M,)),
+    "functions in place": (lambda x: x.mul(0.5).tanh_().mul(0.9).arcsin().mul(0.8).erfinv_(), (M,)),
     "powers and their like in place": (
         lambda x: (x * 2).pow_(2).sin_().sub_(0.1).sign_() * (x + 3).cumsum_(0).square_().log_(), (M,)
     ),

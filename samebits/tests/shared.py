@@ -137,7 +137,7 @@ CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "margins": lambda x: functional.multi_margin_loss(x, x.argmin(1), weight=WEIGHTS),
     "any": lambda x: torch.stack([(x > 0.98).any(), (x > 0.02).all(), (x < 2).all()]),
     "powers by weights": lambda x: gradient_of(lambda weights: (x + 1) ** weights[0]),
-    "several labels": lambda x: functional.multilabel_margin_loss(x, x.argsort(1) - 2),
+    "several labels": lambda x: functional.multilabel_margin_loss(x, x.argsort(1) - 1),
     "gradients of images": lambda x: torch.autograd.grad((x.requires_grad_() ** 3).mean(), x)[0].mean(0),
     "gradients of gradients": penalized,
     "largest before the images": lambda x: x.view(-1, 3, 2).transpose(0, 1).amax(0).mean(0),

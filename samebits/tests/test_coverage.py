@@ -204,7 +204,7 @@ WHOLE, PLACES = torch.tensor([2**24 + 1, 2, 3]), torch.tensor([0, 0, 1])
             :, 2
         ],
         lambda: f.interpolate(X, (1, 3), mode="bilinear", antialias=True, align_corners=True),
-        lambda: f.interpolate(X, scale_factor=(1.1, 1.3), mode="bilinear"),
+        lambda: f.interpolate(X, scale_factor=(1.5, 1.3), mode="bilinear"),
         lambda: torch.stack([ODD[1], f.interpolate(ODD[1:, None], 3)[0, 0].neg_(), ODD[1]]),
         lambda: torch.tensor([1.0, 2.0]).square_().eq_(4),
         lambda: f.adaptive_avg_pool2d(X, (None, 0)),
@@ -391,7 +391,7 @@ def test_a_sum_of_three_numbers_keeps_51_bits_however_many_sums_there_are(functi
         (RuntimeError, lambda: torch.bernoulli(P * 9)),
         (RuntimeError, lambda: torch.normal(M, -P)),
         (RuntimeError, lambda: M.kthvalue(0)),
-        (IndexError, lambda: M.index_copy(0, LABELS, M[:3])),
+        ((IndexError, RuntimeError), lambda: M.index_copy(0, LABELS, M[:3])),
         (RuntimeError, lambda: f.affine_grid(X[0, :2, :2, :3], [3, 1, 4, 4], align_corners=False)),
         (RuntimeError, lambda: f.fold(X[:, 0], (4, 5), (2, 2))),
         (RuntimeError, lambda: f.ctc_loss(X[0], ROWS.new_ones(7, 4), [5] * 7, [1] * 7)),

@@ -244,7 +244,7 @@ def test_the_loss_of_a_classifier_is_rounded_as_documented(rows: list[list[float
 
 
 RANGES = {"sqrt": (0, 90), "rsqrt": (2**-20, 90), "log1p": (-0.875, 90), "acosh": (1.0625, 90)}
-RANGES |= {"atanh": (-63 / 64, 63 / 64), "erf": (-6, 6), "erfc": (-6, 6)}
+RANGES |= {"atanh": (-63 / 64, 63 / 64), "erf": (-6, 6), "erfc": (-6, 6), "erfinv": (2**-24 - 1, 1 - 2**-24)}
 RANGES |= dict.fromkeys(["log", "log2", "log10"], (2**-100, 90)) | dict.fromkeys(["asin", "acos"], (-1, 1))
 REFERENCES = {"sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)), "rsqrt": lambda x: 1 / mpmath.sqrt(x),
               "exp2": lambda x: mpmath.power(2, x),

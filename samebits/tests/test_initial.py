@@ -17,6 +17,8 @@ LAYERS: list[Callable[[], nn.Module]] = [
     lambda: nn.GRUCell(40, 100),
     lambda: nn.BatchNorm2d(3),
     lambda: nn.PReLU(3),
+    lambda: nn.Transformer(40, 2, 1, 1, 80, batch_first=True),
+    lambda: nn.Bilinear(30, 20, 400),
 ]
 
 
@@ -39,3 +41,39 @@ def test_the_seed_decides_all_and_padding_is_nothing() -> None:
     one, same, other = (layer.weight for layer in layers)
     assert torch.equal(one, same) and not torch.equal(one, other)
     assert not one[2].any() and one[3].all()
+
+
+class Scaled(nn.Module):
+    """A layer of one's own, whose scale draws itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.inner = nn.Parameter(torch.zeros(3)), nn.Linear(3, 2)
+
+    def reset_parameters(self) -> None:
+        nn.init.trunc_normal_(self.scale, std=0.5)
+
+
+def test_a_layer_of_ones_own_is_drawn_by_its_own_method_and_pytorch_s_generator_is_left_alone() -> None:
+    before, layers = torch.get_rng_state(), (Scaled(), Scaled())
+    torch.set_rng_state(before)
+    for layer in layers:
+        samebits.initialize(layer, torch.Generator().manual_seed(1))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(layers[0].scale, layers[1].scale) and layers[0].scale.unique().numel() == 3
+
+
+def test_one_generator_draws_one_network_after_the_other() -> None:
+    generator, layers = torch.Generator().manual_seed(1), (Scaled(), Scaled())
+    for layer in layers:
+        samebits.initialize(layer, generator)
+    assert not (layers[0].scale == layers[1].scale).any()
+
+
+def test_what_nothing_draws_is_given_or_named() -> None:
+    network = nn.ModuleDict({"linear": nn.Linear(3, 2)})
+    network.register_parameter("shift", nn.Parameter(torch.zeros(2)))
+    samebits.initialize(network, torch.Generator(), {"shift": torch.ones(2)})
+    assert network.get_parameter("shift").tolist() == [1, 1]
+    with pytest.raises(ValueError, match=r"no initial values for shift; a method reset_parameters may draw them"):
+        samebits.initialize(network, torch.Generator())

@@ -21,9 +21,10 @@ def test_half_of_the_hidden_units_of_the_convolutional_network_are_dropped_in_tr
     assert (network.train()(images)[active] > 0).double().mean() == pytest.approx(0.5, abs=0.1)
 
 
-def test_what_would_not_depend_on_the_seed_is_refused() -> None:
-    network = nn.Sequential(nn.Linear(784, 2), nn.Bilinear(2, 2, 10))
-    with pytest.raises(PipelineError, match=r"no initial values for 1.weight, 1.bias of Bilinear; draw them in"):
+def test_parameters_that_nothing_draws_are_refused() -> None:
+    network = nn.Sequential(nn.Linear(784, 10))
+    network.register_parameter("shift", nn.Parameter(torch.zeros(10)))
+    with pytest.raises(PipelineError, match=r"no initial values for shift; a method reset_parameters may draw them"):
         model.initialize(network, torch.Generator())
 
 
@@ -31,9 +32,3 @@ def test_a_way_that_was_deleted_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delitem(model.MODELS, "ordered")
     with pytest.raises(PipelineError, match=r"expected sequential or module or .*convolutional, .* found ordered"):
         model.empty(Initial(model="ordered", hidden_units=20, seed=0))
-
-
-def test_draws_from_another_generator_than_the_seed_s_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.samebits, "initialize", lambda network, *_: nn.init.normal_(network.weight))
-    with pytest.raises(PipelineError, match="drawn from the seed, found others"):
-        model.initialize(nn.Linear(3, 2), torch.Generator())
