@@ -34,9 +34,9 @@ def by_autograd(func: Any) -> Call | None:
     Both take arguments of the same names; the first of them are those that the gradients are of.
     """
     base = func._schema.name.removeprefix("aten::").removesuffix("_backward")
-    forward = getattr(getattr(aten, f"{base}_forward", None) or getattr(aten, base, None), "default", None)
-    function = forward and forward != func and formula(forward)
-    if not function:
+    forward: Any = getattr(getattr(aten, f"{base}_forward", None) or getattr(aten, base, None), "default", None)
+    function = None if forward in (None, func) else formula(forward)
+    if function is None:
         return None
     names = [argument.name.removeprefix("saved_") for argument in func._schema.arguments]
     wanted, count = [argument.name for argument in forward._schema.arguments], len(func._schema.returns)
@@ -70,17 +70,14 @@ def gradient(function: Call, x: Tensor, of_result: Tensor) -> Tensor:
 # Two that say more than PyTorch's
 
 
-def batch_norm(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Any, variance: Any, training: bool, *how: float
-) -> Any:
+def batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, *how: float) -> Any:
     """In evaluation by the moments that it is given: PyTorch's versions differ in how they divide by the deviation."""
     if training:
         return decomposition_table[aten.native_batch_norm.default](x, weight, bias, mean, variance, True, *how)
     scale = torch.rsqrt(variance + how[1])
     of_channels = (mean, scale, weight, bias)
     mean, scale, weight, bias = (y if y is None else y.view(-1, *[1] * (x.dim() - 2)) for y in of_channels)
-    y = (x - mean) * scale
-    y = y if weight is None else y * weight
+    y = (x - mean) * scale * (1 if weight is None else weight)
     return y if bias is None else y + bias, x.new_zeros(0), x.new_zeros(0)
 
 

@@ -16,6 +16,7 @@ from samebits.formulas import formula
 from samebits.sums import dims_of
 from torch import Tensor
 
+aten = torch.ops.aten
 Call = Callable[..., Any]
 
 
@@ -132,7 +133,7 @@ def computed(func: Any, compute: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     rule = RULES.get(base) or (each if torch.Tag.pointwise in func.tags and "rrelu" not in base else None)
     if any(argument.is_out for argument in func._schema.arguments):
         rule = None
-    if name != base and rule not in (each, remade, turned, squeezed):  # in place
+    if name != base and rule not in (each, remade, moved, squeezed):  # in place
         rule = None
     found = rule(func, compute, args, kwargs) if rule else None
     if found is None and compute is not func:
@@ -237,12 +238,6 @@ def total(compute: Call, x: Tensor, args: Any, kwargs: Any) -> Tensor:
     return workers.total(compute(x, *args, **kwargs))
 
 
-def some(compute: Call, x: Tensor, args: Any, kwargs: Any) -> Tensor:
-    """Whether one of the workers finds any."""
-    found = compute(x, *args, **kwargs)
-    return workers.total(found != 0).to(found.dtype)
-
-
 def most(smallest: bool) -> Call:
     """The largest of all workers' largest, or the smallest."""
 
@@ -285,14 +280,6 @@ def product(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     return Shared(compute(a, b.local), inner, counts) if along == (None, inner) else None
 
 
-def product_and_sum(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Of a matrix whose rows are images, and another, and a row."""
-    x, a, b = args
-    if isinstance(x, Shared) or isinstance(b, Shared) or not isinstance(a, Shared) or a.along or x.dim() > 1:
-        return None
-    return Shared(compute(x, a.local, b, **kwargs), 0, a.counts)
-
-
 def convolution_backward(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     """The gradients of weight and bias are of all images."""
     gradient, x, *rest = args
@@ -306,33 +293,38 @@ def convolution_backward(func: Any, compute: Call, args: Any, kwargs: dict[str, 
 
 def strides(func: Any, x: Shared, *args: Any, **kwargs: Any) -> tuple[int, ...]:
     """Those that the whole would have after an operation which moves nothing."""
-    return func(torch.empty_strided(x.shape, x.stride(), device="meta"), *args, **kwargs).stride()  # type: ignore[no-any-return]
+    return func(whole_of(x, x.stride()), *args, **kwargs).stride()  # type: ignore[no-any-return]
 
 
-def turned(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-    """With dimensions in another order, or one more of size 1."""
+def whole_of(x: Shared, strides: tuple[int, ...]) -> Tensor:
+    """As large as the whole, without its numbers."""
+    return torch.empty_strided(x.shape, strides, device="meta")
+
+
+def moved(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
+    """With dimensions in another order, or some numbers of one only; its stride says which is that of images."""
     x, *rest = args
-    sizes = [i + 2 for i in range(x.dim())]  # by which each can be found again
-    along = list(compute(torch.empty(sizes, device="meta"), *rest, **kwargs).shape).index(x.along + 2)
-    after = strides(compute, x, *rest, **kwargs)
-    return moved(func, x, Shared(compute(x.local, *rest, **kwargs), along, x.counts, after))
+    marks = tuple(7 * (dim == x.along) for dim in range(x.dim()))
+    marked, wholes = (
+        [*tensors_of([compute(whole_of(x, strides), *rest, **kwargs)])] for strides in (marks, x.stride())
+    )
+    along = [[y.shape[dim] == x.shape[x.along] and y.stride(dim) == 7 for dim in range(y.dim())] for y in marked]
+    if any(dims.count(True) != 1 for dims in along):
+        return None
+    found = compute(x.local, *rest, **kwargs)
+    each_found = zip(tensors_of([found]), along, wholes, strict=True)
+    each = [Shared(y, dims.index(True), x.counts, whole.stride()) for y, dims, whole in each_found]
+    if func._schema.is_mutable:
+        x.data = each[0]
+    return x if func._schema.is_mutable else each[0] if isinstance(found, Tensor) else each
 
 
 def squeezed(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     """Without dimensions of size 1, of the whole."""
     x, *rest = args
     dims = [dim for dim in dims_of(x, rest[0] if rest else None) if x.shape[dim] == 1]
-    if x.along in dims:
-        return None
-    local, after = x.local.squeeze(dims), strides(torch.squeeze, x, dims)
-    return moved(func, x, Shared(local, x.along - sum(dim < x.along for dim in dims), x.counts, after))
-
-
-def moved(func: Any, x: Shared, found: Shared) -> Shared:
-    """What is found; in place, if the operation is."""
-    if func._schema.is_mutable:
-        x.data = found
-    return x if func._schema.is_mutable else found
+    squeeze = aten.squeeze_ if func._schema.is_mutable else aten.squeeze
+    return None if x.along in dims else moved(func, squeeze.dims, (x, dims), {})
 
 
 def viewed(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -369,23 +361,6 @@ def expanded(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any
     return Shared(x.local.expand(sizes), along, x.counts, after)
 
 
-def selected(place: int) -> Call:
-    """Numbers at a place, or from one to another, of a dimension that is not of images: the argument at `place`."""
-
-    def rule(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-        x = args[0]
-        dim = kwargs.get("dim", args[place] if len(args) > place else 0) % x.dim()
-        if dim == x.along:
-            return None
-        found = compute(x.local, *args[1:], **kwargs)
-        whole = compute(torch.empty_strided(x.shape, x.stride(), device="meta"), *args[1:], **kwargs)
-        if isinstance(found, Tensor):
-            return Shared(found, left(x, found, (dim,)), x.counts, whole.stride())
-        return [Shared(y, left(x, y, (dim,)), x.counts, z.stride()) for y, z in zip(found, whole, strict=True)]
-
-    return rule
-
-
 def joined(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     """Tensors put together along a dimension that is not of images."""
     parts, dim = args[0], (args[1] if len(args) > 1 else 0) % args[0][0].dim()
@@ -406,77 +381,58 @@ def indexed(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     return Shared(compute(x, [index.local]), index.along, index.counts)
 
 
-def selected_rows(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-    """The same, along a dimension."""
-    x, dim, index = args
-    if isinstance(x, Shared) or not isinstance(index, Shared):
-        return None
-    return Shared(compute(x, dim, index.local), dim % x.dim(), index.counts)
-
-
-def by_image(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Of each image, which are the first dimension of all tensors."""
-    counts = next(x.counts for x in tensors_of(args) if isinstance(x, Shared))
-    for x in tensors_of(args):
-        if (x.along or x.counts != counts) if isinstance(x, Shared) else len(x) != sum(counts):
-            return None
-    name, x = func._schema.name, args[0]
-    if x.dim() != DIMS.get(name.removeprefix("aten::"), x.dim()):
-        return None
-    if "pad" in name and len(args[1]) // 2 >= x.dim():
-        return None
-    if name.startswith(("aten::gather", "aten::scatter")) and args[1] % x.dim() == 0:
-        return None
-    found = compute(*mapped(lambda x: x.local if isinstance(x, Shared) else own(x, 0, counts), args), **kwargs)
-    return mapped(lambda y: Shared(y, 0, counts), found)
-
-
-def of_images(n: int, is_possible: Call = lambda *_: True) -> Call:
-    """Of each image, which are the first dimension of the first `n` arguments; the others are of all."""
+def of_images(places: tuple[int, ...], is_possible: Call = lambda *_: True) -> Call:
+    """Of each image, which are the first dimension of the arguments at these places; the others are of all."""
 
     def rule(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-        each, others, counts = args[:n], args[n:], getattr(args[0], "counts", ())
-        if any(not isinstance(x, Shared) or x.along or x.counts != counts for x in each):
+        given, counts = list(args), next(x.counts for x in tensors_of(args) if isinstance(x, Shared))
+        for i in (place for place in places if place < len(args) and isinstance(args[place], Tensor)):
+            x = args[i]
+            if (x.along or x.counts != counts) if isinstance(x, Shared) else x.shape[:1] != (sum(counts),):
+                return None
+            given[i] = x.local if isinstance(x, Shared) else own(x, 0, counts)
+        if any(isinstance(x, Shared) for x in tensors_of(given)) or not is_possible(*args):
             return None
-        if any(isinstance(x, Shared) for x in others) or not is_possible(*args):
-            return None
-        found = compute(*(x.local for x in each), *others, **kwargs)
-        return mapped(lambda y: Shared(y, 0, counts) if y.dim() else y, found)
+        return mapped(lambda y: Shared(y, 0, counts) if y.dim() else y, compute(*given, **kwargs))
 
     return rule
 
 
-DIMS = {"max_pool2d_with_indices": 4, "im2col": 4, "reflection_pad2d": 4, "col2im": 3}  # if images are the first
+def has(dims: int) -> Call:
+    """Whether the first argument has so many dimensions, the first of which are images then."""
+    return lambda x, *_: x.dim() == dims
+
+
+def elsewhere(x: Tensor, dim: int, *_: Any) -> bool:
+    """Whether a dimension is not the first."""
+    return dim % x.dim() > 0
+
+
 NAMES = {
     "where masked_fill copy hardtanh_backward elu_backward fill": each,
     "clone detach _to_copy to zeros_like ones_like empty_like full_like zero alias": remade,
+    "equal": equal,
     "sum": reduced(total),
-    "any": reduced(some),
     "amax": reduced(most(smallest=False)),
     "amin": reduced(most(smallest=True)),
-    "equal": equal,
-    "mean prod var argmax argmin cumsum _softmax _log_softmax max min flip median all": reduced(None),
+    "mean prod var argmax argmin cumsum _softmax _log_softmax max min flip median any all": reduced(None),
     "sort": reduced(None, 1, -1),
     "topk": reduced(None, 2, -1),
     "mm bmm matmul": product,
-    "addmm": product_and_sum,
-    "nll_loss_forward": of_images(2, lambda x, y, weight, reduction, _: reduction == 0),
-    "nll_loss_backward": of_images(3, lambda g, x, y, weight, reduction, *_: reduction == 0),
-    "_softmax_backward_data _log_softmax_backward_data": of_images(2, lambda g, y, dim, _: dim % y.dim() > 0),
-    "native_layer_norm": of_images(1, lambda x, shape, *_: x.dim() > len(shape)),
-    "native_group_norm": of_images(1),
-    "convolution": of_images(1),
+    "nll_loss_forward": of_images((0, 1), lambda x, y, weight, reduction, _: reduction == 0),
+    "nll_loss_backward": of_images((0, 1, 2), lambda g, x, y, weight, reduction, *_: reduction == 0),
+    "convolution": of_images((0,)),
     "convolution_backward": convolution_backward,
-    "t transpose permute unsqueeze": turned,
+    "t transpose permute unsqueeze select slice unbind split split_with_sizes": moved,
     "squeeze": squeezed,
     "view _unsafe_view reshape": viewed,
     "expand": expanded,
-    "select slice unbind": selected(1),
-    "split split_with_sizes": selected(2),
     "cat": joined,
     "index": indexed,
-    "index_select": selected_rows,
-    "max_pool2d_with_indices im2col col2im constant_pad_nd reflection_pad2d": by_image,
-    "gather scatter scatter_add scatter_reduce": by_image,
+    "max_pool2d_with_indices im2col reflection_pad2d": of_images((0,), has(4)),
+    "col2im": of_images((0,), has(3)),
+    "constant_pad_nd": of_images((0,), lambda x, sizes, *_: len(sizes) // 2 < x.dim()),
+    "gather": of_images((0, 2), elsewhere),
+    "scatter scatter_add scatter_reduce": of_images((0, 2, 3), elsewhere),
 }
 RULES: dict[str, Call] = {name: rule for names, rule in NAMES.items() for name in names.split()}
