@@ -74,7 +74,7 @@ def batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, trai
     """In evaluation by the moments that it is given: PyTorch's versions differ in how they divide by the deviation."""
     if training:
         return decomposition_table[aten.native_batch_norm.default](x, weight, bias, mean, variance, True, *how)
-    scale = torch.rsqrt(variance + how[1])
+    scale: Any = torch.rsqrt(variance + how[1])
     of_channels = (mean, scale, weight, bias)
     mean, scale, weight, bias = (y if y is None else y.view(-1, *[1] * (x.dim() - 2)) for y in of_channels)
     y = (x - mean) * scale * (1 if weight is None else weight)
