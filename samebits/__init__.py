@@ -4,14 +4,14 @@ A computer rounds every sum, so a + (b + c) differs from (a + b) + c in its last
 fastest on the machine they find, and training doubles such a difference over and over. Here the order does not matter,
 as no sum rounds. README.md says how to use it. How it is done, in an order in which each part stands on those before:
 
-grid                                numbers with so few bits that their sums never round
-sums, products, functions           the three kinds of computing of which all is made
-activations, normalization, losses  what PyTorch computes in one operation, made of these
-formulas, draws                     ordinary PyTorch code in place of its other operations; random numbers
-operations                          which of PyTorch's operations is which, and how all else is refused
-optimizers, exact                   learning rates, and the context
-workers, shared                     several processes that train together, and tensors of which each has a part
-initial                             initial weights
+grid                        numbers with so few bits that their sums never round
+sums, products, functions   the three kinds of computing of which all is made
+losses                      softmax, and the loss of a classifier
+formulas, pictures, draws   ordinary PyTorch code in place of its other operations; random numbers
+operations                  which of PyTorch's operations is which, and how all else is refused
+optimizers, exact           learning rates, and the context
+workers, shared             several processes that train together, and tensors of which each has a part
+initial                     initial weights
 """
 
 # ruff: noqa: F401
