@@ -33,19 +33,23 @@ def by_autograd(func: Any) -> Call | None:
 
     Both take arguments of the same names; the first of them are those that the gradients are of.
     """
-    base = func._schema.name.removeprefix("aten::").removesuffix("_backward")
+    name = func._schema.name.removeprefix("aten::")
+    base = name.removesuffix("_backward")
     forward: Any = getattr(getattr(aten, f"{base}_forward", None) or getattr(aten, base, None), "default", None)
-    function = None if forward in (None, func) else formula(forward)
-    if function is None:
-        return None
+    function = None if name == base or forward is None else formula(forward)
     names = [argument.name.removeprefix("saved_") for argument in func._schema.arguments]
+    if function is None or not names[0].startswith("grad"):
+        return None
     wanted, count = [argument.name for argument in forward._schema.arguments], len(func._schema.returns)
+    known = [name in names or (name == "self" and "input_size" in names) for name in wanted]
+    if not all(known[:count]) or known != sorted(known, reverse=True):
+        return None
 
     def compute(*args: Any, **kwargs: Any) -> Any:
         given, gradient = dict(zip(names, args, strict=False)) | kwargs, args[0]
         if "input_size" in given:
             given["self"] = gradient.new_zeros(given["input_size"])
-        values = [given[name] for name in wanted if name in given]
+        values = [given[name] for name in wanted[: sum(known)] if name in given]
         found = gradients(lambda *inputs: function(*inputs, *values[count:]), values[:count], gradient)
         return found if count > 1 else found[0]
 

@@ -94,6 +94,9 @@ REFUSED: dict[str, Callable[[], object]] = {
         loss=lambda made: functional.max_unpool1d(made(X), LABELS[:3].expand(6, 3) // 2, 2).sum()
     ),
     "the gradient of a draw": lambda: trained(loss=lambda made: torch._standard_gamma(made(X).exp()).sum()),
+    "a gradient whose arguments are in another order": lambda: trained(
+        prepare=lambda made: torch.ops.aten.linear_backward(X, X[:, :4], made[0].weight, [True] * 3)
+    ),
     "float64": lambda: trained(loss=lambda made: made[0](X).double().mean()),
     "float16": lambda: trained(loss=lambda made: made[0](X).half().sum().float()),
     "a sum as complex numbers": lambda: trained(prepare=lambda made: X.sum(dtype=torch.complex64)),
