@@ -71,18 +71,45 @@ def gradient(function: Call, x: Tensor, of_result: Tensor) -> Tensor:
     return found
 
 
-# Two that say more than PyTorch's
+# Three of which PyTorch's own would do, were they not slower, other in its other versions, or content with anything
 
 
-def batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, *how: float) -> Any:
-    """In evaluation by the moments that it is given: PyTorch's versions differ in how they divide by the deviation."""
+def batch_norm(
+    x: Tensor, weight: Any, bias: Any, running_mean: Any, running_variance: Any, training: bool, momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Ioffe and Szegedy (2015): in training by the moments of the batch, which move the running ones; else by those."""
+    mean, variance = running_mean, running_variance
     if training:
-        return decomposition_table[aten.native_batch_norm.default](x, weight, bias, mean, variance, True, *how)
-    scale: Any = torch.rsqrt(variance + how[1])
-    of_channels = (mean, scale, weight, bias)
-    mean, scale, weight, bias = (y if y is None else y.view(-1, *[1] * (x.dim() - 2)) for y in of_channels)
-    y = (x - mean) * scale * (1 if weight is None else weight)
-    return y if bias is None else y + bias, x.new_zeros(0), x.new_zeros(0)
+        variance, mean = torch.var_mean(x, (0, *range(2, x.dim())), correction=0)
+        n = x.numel() // max(x.shape[1], 1)
+        for running, new in ((running_variance, variance * (n / max(n - 1, 1))), (running_mean, mean)):
+            if running is not None:
+                running.copy_(running * (1 - momentum) + new * momentum)
+    scale = torch.rsqrt(variance + eps)
+    y = (x - of_channels(mean, x)).mul_(of_channels(scale, x))
+    y = y if weight is None else y.mul_(of_channels(weight, x))
+    y = y if bias is None else y.add_(of_channels(bias, x))
+    return y, *((mean, scale) if training else (x.new_zeros(0), x.new_zeros(0)))
+
+
+def batch_norm_gradient(
+    gradient: Tensor, x: Tensor, weight: Any, running_mean: Any, running_variance: Any, mean: Any, scale: Any,
+    training: bool, eps: float, mask: list[bool],
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """Of the input, the weight and the bias; those that `mask` does not name are None."""
+    mean, scale = (mean, scale) if training else (running_mean, torch.rsqrt(running_variance + eps))
+    y = (x - of_channels(mean, x)).mul_(of_channels(scale, x))
+    sums, n = [part.sum((0, *range(2, x.dim()))) for part in (gradient * y, gradient)], x.numel() // max(x.shape[1], 1)
+    by_y, by_one = (of_channels(part / n, x) for part in sums)
+    for_x = (gradient - by_one).sub_(y.mul_(by_y)) if training else gradient
+    for_x = for_x * of_channels(scale if weight is None else scale * weight, x)
+    return tuple(part if wanted else None for part, wanted in zip((for_x, *sums), mask, strict=True))
+
+
+def of_channels(y: Tensor, x: Tensor) -> Tensor:
+    """A number for each channel, the second dimension of `x`."""
+    return y.view(-1, *[1] * (x.dim() - 2))
 
 
 def binary_cross_entropy(x: Tensor, *how: Any) -> Any:
@@ -237,6 +264,7 @@ def put_back(dims: int, gradient: Tensor, x: Tensor, *how: Any) -> Tensor:
 
 FORMULAS: dict[str, Call] = {
     "native_batch_norm": batch_norm,
+    "native_batch_norm_backward": batch_norm_gradient,
     "binary_cross_entropy": binary_cross_entropy,
     "arange": arange,
     "prod": prod,
