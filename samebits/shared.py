@@ -92,8 +92,7 @@ def whole(x: Any) -> Any:
         return type(x)(map(whole, x))
     if not isinstance(x, Shared) or not x.counts:
         return getattr(x, "local", x)
-    parts = workers.parts(x.local, x.along, x.counts)
-    return torch.cat(parts, x.along)
+    return torch.cat(workers.parts(x.local), x.along)
 
 
 def own(x: Tensor, dim: int, counts: tuple[int, ...]) -> Tensor:

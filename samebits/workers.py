@@ -166,19 +166,10 @@ def total(values: torch.Tensor) -> torch.Tensor:
     return shared.to(values.dtype)
 
 
-def parts(own: torch.Tensor, dim: int, counts: tuple[int, ...]) -> list[torch.Tensor]:
-    """All workers' parts of a tensor, of which each has so many rows along `dim`."""
-    found = []
-    for worker, count in enumerate(counts):
-        part = (
-            own.detach().contiguous()
-            if worker == rank()
-            else own.new_empty([*own.shape[:dim], count, *own.shape[dim + 1 :]])
-        )
-        if part.numel():
-            _together(dist.broadcast, part.view(-1).view(torch.uint8), worker)  # of all types
-        found.append(part)
-    return found
+def parts(own: torch.Tensor) -> list[torch.Tensor]:
+    """All workers' parts of a tensor, on the device of this one's."""
+    copy = own.detach().to("cpu", copy=True)  # of a view all that lies behind it would be sent
+    return [part.to(own.device) for part in gathered(copy)]
 
 
 def gathered(value: Any) -> list[Any]:
