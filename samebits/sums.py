@@ -56,11 +56,6 @@ def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     return over(sum_(x, dim, keepdim), math.prod(x.shape[d] for d in dims_of(x, dim)))
 
 
-def variance(*args: Any, **options: Any) -> Tensor:
-    """As below."""
-    return variance_and_mean(*args, **options)[0]
-
-
 def variance_and_mean(
     x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -162,7 +157,7 @@ def folded(x: Tensor, *how: Any) -> Tensor:
 COMPUTED: dict[str, Call] = {
     "sum": sum_,
     "mean": mean,
-    "var": variance,
+    "var": lambda *args, **options: variance_and_mean(*args, **options)[0],
     "var_mean": variance_and_mean,
     "cumsum": cumsum,
     "scatter_add": scatter_add,
