@@ -36,6 +36,7 @@ class Shared(Tensor):
     ) -> "Shared":
         """From this worker's own part, and the strides that the whole would have, if it is not contiguous."""
         sizes = [*local.shape[:along], sum(counts), *local.shape[along + 1 :]] if counts else [*local.shape]
+        strides = strides if counts else local.stride()
         found = Tensor._make_wrapper_subclass(cls, sizes, strides, dtype=local.dtype, device=local.device)  # type: ignore[attr-defined]
         found.local, found.along, found.counts = local, along, counts
         return found  # type: ignore[no-any-return]
@@ -137,8 +138,9 @@ def computed(func: Any, compute: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     found = rule(func, compute, args, kwargs) if rule else None
     if found is None and compute is not func:
         return compute(*args, **kwargs)
-    if found is None and not func._schema.is_mutable and "attention" not in name:
+    if found is None and not func._schema.is_mutable and not any(word in name for word in ("attention", "nll_loss")):
         found = (written := formula(func)) and written(*args, **kwargs)
+        found = None if found is NotImplemented else found
     return by_all(func, compute, args, kwargs) if found is None else found
 
 
@@ -264,6 +266,8 @@ def product(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     counts = next(x.counts for x in args if isinstance(x, Shared))
     along = tuple(x.along if isinstance(x, Shared) and x.counts == counts else None for x in args)
     if along.count(None) != sum(not isinstance(x, Shared) for x in args):
+        return None
+    if min(a.dim(), b.dim()) == 1 and along != (rows, None):
         return None
 
     def parts(of_a: int, of_b: int) -> list[Tensor]:
@@ -428,7 +432,7 @@ NAMES = {
     "expand": expanded,
     "cat": joined,
     "index": indexed,
-    "max_pool2d_with_indices im2col reflection_pad2d": of_images((0,), has(4)),
+    "max_pool2d_with_indices adaptive_max_pool2d im2col reflection_pad2d": of_images((0,), has(4)),
     "col2im": of_images((0,), has(3)),
     "constant_pad_nd": of_images((0,), lambda x, sizes, *_: len(sizes) // 2 < x.dim()),
     "gather": of_images((0, 2), elsewhere),

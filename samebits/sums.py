@@ -151,7 +151,7 @@ def scatter_reduce(
 def folded(x: Tensor, *how: Any) -> Tensor:
     """Windows (n, numbers, windows), or of one image, added up to images."""
     dims = (x.dim() - 2, x.dim() - 1)
-    return rounded(aten.col2im(on_grid(x, term_bits(max(x[0].numel(), 1)), dims), *how))
+    return rounded(aten.col2im(on_grid(x, term_bits(max(math.prod(x.shape[1:]), 1)), dims), *how))
 
 
 COMPUTED: dict[str, Call] = {

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from samebits import workers
 from samebits.shared import whole
+from samebits.tests import cases
 from samebits.tests.networks import train
 from torch.nn import functional
 
@@ -253,10 +254,25 @@ def refused(operation: Callable[[torch.Tensor], object], images: torch.Tensor) -
     return "refused" if workers.size() == 1 else "done"
 
 
+def hash_of(case: tuple[str, int], _: torch.Tensor) -> str:
+    """Of a function's results and gradients, if of its inputs the one at a place is shared."""
+    function, inputs = cases.CASES[case[0]]
+    with samebits.exact():
+        found = cases.results(function, tuple(samebits.share(x) if i == case[1] else x for i, x in enumerate(inputs)))
+    return cases.hashed([whole(x) for x in found])
+
+
+PLACES = {
+    f"{name}, input {i}": (name, i)
+    for name, (_, inputs) in cases.CASES.items()
+    for i, x in enumerate(inputs)
+    if x.dim() and name != "put in places"  # which changes some of the images
+}
 WAYS = {
     "exact": (result, CASES),
     "native": (gradient, LOSSES),
     "refused": (refused, REFUSED),
+    "function": (hash_of, PLACES),
 }  # how to compute each case
 
 
@@ -264,8 +280,8 @@ def tell(networks: list[str]) -> None:
     """Print all results, if this is the first worker or the only one."""
     x = torch.rand(10, 6, generator=torch.Generator().manual_seed(0))
     with workers.joined():
-        for way, (compute, cases) in WAYS.items():
-            for name, case in cases.items():
+        for way, (compute, all_cases) in WAYS.items():
+            for name, case in all_cases.items():
                 found = compute(case, x)
                 if workers.rank() == 0:
                     print(f"{way} {name}: {found}", flush=True)
