@@ -315,11 +315,11 @@ def moved(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     if any(dims.count(True) != 1 for dims in along):
         return None
     found = compute(x.local, *rest, **kwargs)
-    each_found = zip(tensors_of([found]), along, wholes, strict=True)
-    each = [Shared(y, dims.index(True), x.counts, whole.stride()) for y, dims, whole in each_found]
+    each_part = zip(tensors_of([found]), along, wholes, strict=True)
+    parts = [Shared(y, dims.index(True), x.counts, whole.stride()) for y, dims, whole in each_part]
     if func._schema.is_mutable:
-        x.data = each[0]
-    return x if func._schema.is_mutable else each[0] if isinstance(found, Tensor) else each
+        x.data = parts[0]
+    return x if func._schema.is_mutable else parts[0] if isinstance(found, Tensor) else parts
 
 
 def squeezed(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -422,8 +422,10 @@ NAMES = {
     "sort": reduced(None, 1, -1),
     "topk": reduced(None, 2, -1),
     "mm bmm matmul": product,
+    "addmm": of_images((1,), lambda x, *_: x.dim() == 1),
     "nll_loss_forward": of_images((0, 1), lambda x, y, weight, reduction, _: reduction == 0),
     "nll_loss_backward": of_images((0, 1, 2), lambda g, x, y, weight, reduction, *_: reduction == 0),
+    "_log_softmax_backward_data": of_images((0, 1), lambda gradient, y, dim, _: elsewhere(y, dim)),
     "convolution": of_images((0,)),
     "convolution_backward": convolution_backward,
     "t transpose permute unsqueeze select slice unbind split split_with_sizes": moved,
