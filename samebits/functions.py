@@ -29,12 +29,12 @@ def settled(
     Nearly always they are the same, and so is what lies between. The few others, about one of 2**20 when rounding to
     float32, are worked out anew from true_value(index). NaN stays NaN.
     """
-    if not torch.equal(low, high):
-        for index in map(tuple, (low.ne(high) & low.eq(low)).nonzero().tolist()):
-            with localcontext(prec=DIGITS):
-                value = float(true_value(index))
-            low[index] = round_(low.new_tensor(value, dtype=torch.float64))
-    return low
+    if torch.equal(low, high):
+        return low
+    doubtful = low.ne(high) & low.eq(low)
+    with localcontext(prec=DIGITS):
+        values = [float(true_value(index)) for index in map(tuple, doubtful.nonzero().tolist())]
+    return low.masked_scatter(doubtful, round_(torch.tensor(values, dtype=torch.float64, device=low.device)))
 
 
 def nearest(values: Tensor, true_value: Callable[[Index], Decimal], error: float | Tensor = ERROR) -> Tensor:
@@ -188,8 +188,8 @@ COMPUTED: dict[str, Any] = {
     "pow.Tensor_Scalar": power,
     "pow.Scalar": power_of,
     "pow.Tensor_Tensor": each_power,
-    "sigmoid_backward": lambda g, y: (1 - y).mul_(y).mul_(g),
-    "tanh_backward": lambda g, y: (1 - y * y).mul_(g),
+    "sigmoid_backward": lambda g, y: (1 - y).mul_(y) * g,
+    "tanh_backward": lambda g, y: (1 - y * y) * g,
 }
 
 

@@ -93,7 +93,11 @@ def whole(x: Any) -> Any:
         return type(x)(map(whole, x))
     if not isinstance(x, Shared) or not x.counts:
         return getattr(x, "local", x)
-    return torch.cat(workers.parts(x.local), x.along)
+    found, strides = torch.cat(workers.parts(x.local), x.along), x.stride()
+    if found.stride() == strides:
+        return found
+    once = found[tuple(slice(None if stride else 1) for stride in strides)]  # what is stretched
+    return torch.empty_strided(once.shape, strides, dtype=x.dtype, device=x.device).copy_(once).expand(x.shape)
 
 
 def own(x: Tensor, dim: int, counts: tuple[int, ...]) -> Tensor:

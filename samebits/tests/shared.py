@@ -84,6 +84,7 @@ def put_data(x: torch.Tensor) -> torch.Tensor:
 
 
 WEIGHTS = torch.arange(1.0, 7) ** 2  # of classes
+LARGE = torch.linspace(1, 9, 300)
 CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "count": lambda x: (x > 0.5).sum(),
     "largest of each image": lambda x: x - x.amax(1, keepdim=True),
@@ -124,6 +125,11 @@ CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "largest before the images": lambda x: x.view(-1, 3, 2).transpose(0, 1).amax(0).mean(0),
     "largest": lambda x: x / x.abs().max(),
     "softmax over images": lambda x: x.softmax(0),
+    "softmax over so many that decimals decide": lambda x: samebits.share(x.repeat(400, 50) * LARGE).softmax(0).mean(1),
+    "products of a part of the images": lambda x: x[:, 1:].prod(0),
+    "the diagonal of a part, turned": lambda x: torch.stack([x[:, 1:].t().diagonal(), x.t().diagonal(1)[:5]]),
+    "every third image, in part": lambda x: x[:, 1:][::3],
+    "stretched features of some": lambda x: x[:, :1].expand(-1, 3)[2:5],
     "first image": lambda x: x - x[0],
     "parts of three": lambda x: torch.cat([part.flip(0) for part in x.split(3)]),
     "parts of features": lambda x: torch.cat([part.flip(1) for part in x.split([1, 5], 1)] + [*x.chunk(2, dim=1)], 1),
