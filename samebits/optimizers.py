@@ -74,7 +74,13 @@ def scheduled(group: dict[str, Any]) -> None:
 
 def rounded(name: str, value: float) -> float:
     """The nearest float32; raises NotExactError if systems could differ in which that is."""
-    low, high = torch.tensor([value * (1 - ERROR), value * (1 + ERROR)]).tolist()
+    low, high = torch.tensor([to_40_bits(value * (1 - ERROR)), to_40_bits(value * (1 + ERROR))]).tolist()
     if low != high:
-        raise refusal(f"{name} = {value!r}", "it is halfway between two float32; round the schedule to 9 digits, say")
+        raise refusal(f"{name} = {value!r}", "systems may round it in two ways; round the schedule to 9 digits, say")
     return float(low)
+
+
+def to_40_bits(value: float) -> float:
+    """The nearest float of 40 bits. Simple fractions of a float32 are nearly halfway between two; these are quite."""
+    fraction, exponent = math.frexp(value)
+    return math.ldexp(round(fraction * 2**40), exponent - 40) if math.isfinite(value) else value

@@ -198,11 +198,23 @@ def test_what_a_schedule_has_made_is_rounded_to_float32(make: Any) -> None:
             assert group["lr"] != scheduled[0]
 
 
+@pytest.mark.parametrize("factor", [0.9, 0.95, 0.75, 0.7, 1.5])
+@pytest.mark.parametrize("lr", [0.1, 0.3, 0.01, 0.001])
+def test_simple_fractions_of_a_rate_are_rounded_also_halfway_between_two_float32(lr: float, factor: float) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=lr)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, factor)
+    with samebits.exact():
+        for _ in range(40):
+            optimizer.step()
+            schedule.step()
+    assert schedule.get_last_lr()[0] == pytest.approx(lr * factor**40, rel=1e-5)
+
+
 def test_a_scheduled_rate_that_systems_may_round_differently_is_refused() -> None:
     parameter = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([parameter], lr=0.25)
     torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0)
-    optimizer.param_groups[0]["lr"] = 0.125 + 2.0**-27  # halfway between two float32
+    optimizer.param_groups[0]["lr"] = 0.125 + 2.0**-27 + 2.0**-43  # nearly halfway between two float32
     parameter.grad = torch.ones(2)
     with samebits.exact(), pytest.raises(NotExactError, match=r"with lr = 0\.1250.* round the schedule"):
         optimizer.step()
@@ -217,11 +229,13 @@ def test_square_roots_are_rounded_correctly() -> None:
         np.testing.assert_array_equal(torch.from_numpy(x).sqrt(), np.sqrt(x))
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "Adadelta", "RMSprop"])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "Adadelta", "RMSprop", "Adamax"])
 def test_several_tensors_at_once_are_one_after_the_other(name: str) -> None:
+    options = {"amsgrad": True} if name == "AdamW" else {}
+
     def stepped(foreach: bool) -> list[torch.Tensor]:
         parameters = [nn.Parameter(torch.arange(1.0, n)) for n in (3, 5)]
-        optimizer = getattr(torch.optim, name)(parameters, foreach=foreach, weight_decay=0.1)
+        optimizer = getattr(torch.optim, name)(parameters, foreach=foreach, weight_decay=0.1, **options)
         with samebits.exact():
             for _ in range(3):
                 for parameter in parameters:
