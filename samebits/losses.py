@@ -1,5 +1,6 @@
 """Softmax, and the loss of a classifier: what PyTorch computes in one operation, made of sums and functions."""
 
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -18,17 +19,32 @@ def of_sum(x: Tensor, dim: int) -> float:
     return (x.shape[dim] if x.dim() else 1) * 2.0**-53
 
 
-def log_share(x: Tensor, dim: int, index: Index) -> Decimal:
-    """The logarithm of a softmax, at an index."""
-    row = [Decimal(z) for z in x.movedim(dim, -1)[(*index[:dim], *index[dim + 1 :])].tolist()]
-    return row[index[dim]] - max(row) - sum(((z - max(row)).exp() for z in row), Decimal(0)).ln()
+def of_log(near: float) -> float:
+    """By how much a logarithm of a share may be off that Python's floats have."""
+    return ERROR + abs(near) * 2.0**-50
+
+
+def log_share(x: Tensor, dim: int, index: Index, settles: Callable[[float], bool]) -> Decimal:
+    """The logarithm of a softmax, at an index; by a sum of floats that rounds only once, if that settles it."""
+    row = x.movedim(dim, -1)[(*index[:dim], *index[dim + 1 :])].tolist() if x.dim() else [x.item()]
+    number, most = row[index[dim] if x.dim() else 0], max(row)
+    near = number - most - math.log(math.fsum(math.exp(z - most) for z in row))
+    if settles(near):
+        return Decimal(near)
+    total = sum(((Decimal(z) - Decimal(most)).exp() for z in row), Decimal(0))
+    return Decimal(number) - Decimal(most) - total.ln()
 
 
 def softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
     """The float32 nearest to each of the probabilities."""
     x, dim = x.contiguous(), (*dims_of(x, dim), 0)[0]
     error = ERROR + of_sum(x, dim)
-    return nearest(x.double().softmax(dim), lambda index: log_share(x, dim, index).exp(), error)
+
+    def settles(near: float) -> bool:
+        low, high = torch.tensor([math.exp(near) * (1 - of_log(near)), math.exp(near) * (1 + of_log(near))]).tolist()
+        return bool(low == high)
+
+    return nearest(x.double().softmax(dim), lambda index: log_share(x, dim, index, settles).exp(), error)
 
 
 def log_softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
@@ -37,7 +53,12 @@ def log_softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
     values = x.double().log_softmax(dim)
     error = values.abs().mul_(2.0**-50).add_(ERROR + of_sum(x, dim))
     low, high = fixed(values - error), fixed(values + error)
-    return settled(low, high, fixed, lambda index: log_share(x, dim, index)).float()
+
+    def settles(near: float) -> bool:
+        ends = fixed(torch.tensor([near - of_log(near), near + of_log(near)], dtype=torch.float64)).tolist()
+        return bool(ends[0] == ends[1])
+
+    return settled(low, high, fixed, lambda index: log_share(x, dim, index, settles)).float()
 
 
 def fixed(x: Tensor) -> Tensor:
