@@ -93,7 +93,7 @@ def normals(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = Non
     """Normally distributed numbers, each with a mean and a deviation of its own, which are tensors or numbers."""
     check(bool((torch.as_tensor(std) >= 0).all()), "normal expects all elements of std >= 0")
     shape = torch.broadcast_shapes(*(torch.as_tensor(x).shape for x in (mean, std))) if size is None else size
-    return normal(shape, 1.0, generator).to(**options) * std + mean
+    return normal(shape, 1.0, generator).to(options.get("device"), options.get("dtype")) * std + mean
 
 
 @torch.no_grad()
@@ -137,7 +137,9 @@ def dirichlet(shape: Tensor) -> Tensor:
     return (found.log() + less).softmax(-1).clamp(TINY, 1 - 2**-24)
 
 
-def rrelu(x: Tensor, noise: Tensor, low: float, high: float, training: bool = False, generator: Any = None) -> Tensor:
+def rrelu(
+    x: Tensor, noise: Tensor, low: float = 1 / 8, high: float = 1 / 3, training: bool = False, generator: Any = None
+) -> Tensor:
     """What is negative by a slope of its own, evenly between the two in training, else by the one in the middle."""
     slopes = torch.rand(x.shape, generator=generator) * (high - low) + low if training else (low + high) / 2
     noise.copy_(torch.where(x <= 0, slopes, 1.0))

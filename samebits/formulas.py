@@ -140,7 +140,8 @@ def arange(*ends: float, dtype: Any = None, device: Any = None, **_: Any) -> Ten
 def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Half of the numbers by the other half, until one is left."""
     x = x if dtype is None else x.to(dtype)
-    x = x.reshape(-1) if dim is None else x.movedim(dim, -1) if x.dim() else x.unsqueeze(0)
+    dim = dim if x.dim() else None
+    x = x.reshape(-1) if dim is None else x.movedim(dim, -1)
     while (n := x.shape[-1]) > 1:
         half = x[..., : n // 2] * x[..., n // 2 : n // 2 * 2]
         x = torch.cat([half, x[..., n - 1 :]], -1) if n % 2 else half
@@ -210,6 +211,16 @@ def embedding_bag(
     return bags(weight, index, bag, len(starts), mode, weights, padding), bag, sizes, bag.new_zeros(0)
 
 
+def bags_gradient(
+    gradient: Tensor, index: Tensor, offsets: Tensor, bag: Tensor, sizes: Tensor, largest: Any, rows: int,
+    by_frequency: bool, mode: int, sparse: bool, weights: Any, padding: int = -1,
+) -> Tensor:  # fmt: skip
+    """Of the weight, which has so many rows; of each divided by how often it was taken, if that is asked for."""
+    zeros = gradient.new_zeros(rows, gradient.shape[1])
+    found = gradients(lambda weight: bags(weight, index, bag, len(sizes), mode, weights, padding), [zeros], gradient)[0]
+    return found / torch.bincount(index, minlength=rows).clamp(min=1).unsqueeze(1) if by_frequency else found
+
+
 def log_of_sum(x: Tensor, dim: int) -> Tensor:
     """logsumexp, of which the gradient is 0, and not NaN, where all are -inf."""
     most = x.detach().amax(dim, True)
@@ -273,7 +284,8 @@ FORMULAS: dict[str, Call] = {
     "_trilinear": trilinear,
     "_cdist_forward": distances,
     "_weight_norm_interface": weight_norm,
-    **dict.fromkeys(("avg_pool2d", "avg_pool3d"), pooled),
+    "avg_pool2d": partial(pooled, 2),
+    "avg_pool3d": partial(pooled, 3),
     **dict.fromkeys(("_adaptive_avg_pool2d", "_adaptive_avg_pool3d"), adaptive),
     "_adaptive_avg_pool2d_backward": lambda g, x: gradient(lambda x: adaptive(x, g.shape[-2:]), x, g),
     "_adaptive_avg_pool3d_backward": lambda g, x: gradient(lambda x: adaptive(x, g.shape[-3:]), x, g),
@@ -282,9 +294,7 @@ FORMULAS: dict[str, Call] = {
     "_upsample_bicubic2d_aa": partial(smoothed, True),
     "_embedding_bag": embedding_bag,
     "_embedding_bag_forward_only": embedding_bag,
-    "_embedding_bag_backward": lambda g, index, _, bag, sizes, __, rows, ___, mode, ____, weights, padding=-1: gradient(
-        lambda weight: bags(weight, index, bag, len(sizes), mode, weights, padding), g.new_zeros(rows, g.shape[1]), g
-    ),
+    "_embedding_bag_backward": bags_gradient,
     "_embedding_bag_per_sample_weights_backward": lambda g, weight, index, _, bag, mode, padding=-1: gradient(
         lambda weights: bags(weight, index, bag, len(g), mode, weights, padding), weight.new_zeros(len(index)), g
     ),

@@ -25,7 +25,7 @@ MOVE = (
     "unsqueeze select slice split split_with_sizes unbind as_strided diagonal unfold clone copy _to_copy cat stack "
     "flip roll repeat contiguous select_backward slice_backward diagonal_backward constant_pad_nd index index_select "
     "gather take masked_select masked_fill masked_scatter where tril triu diag_embed select_scatter slice_scatter "
-    "diagonal_scatter as_strided_scatter index_fill resize set rot90 repeat_interleave "
+    "diagonal_scatter as_strided_scatter index_fill resize resize_as set rot90 repeat_interleave "
     "native_channel_shuffle pixel_shuffle pixel_unshuffle channel_shuffle reflection_pad1d reflection_pad2d "
     "reflection_pad3d replication_pad1d replication_pad2d replication_pad3d im2col block_diag _pack_padded_sequence "
     "_pack_padded_sequence_backward value_selecting_reduction_backward _local_scalar_dense is_pinned set_data "
@@ -112,6 +112,7 @@ EXACT: dict[str, Call] = {  # of all types of numbers
     "div": divided,
     "div_": lambda x, other, **how: x.copy_(divided(x, other, **how)),
     "scatter": sums.scatter,
+    "index_copy": sums.index_copy,
     "index_put": sums.index_put,
     "reciprocal": lambda x: divided(torch.ones_like(x), x),
 }
@@ -222,9 +223,9 @@ def in_place(base: str, variant: str) -> Call:
 def written(func: Any) -> Call:
     """What an operation does that puts its result into `out`: as the one that does not."""
     packet = getattr(aten, func._schema.name.split("::")[1])
-    given = [argument.name for argument in func._schema.arguments if not argument.is_out]
+    given = [(argument.name, argument.type) for argument in func._schema.arguments if not argument.is_out]
     others = [getattr(packet, variant) for variant in packet.overloads()]
-    function = next((one for one in others if [argument.name for argument in one._schema.arguments] == given), None)
+    function = next((one for one in others if [(a.name, a.type) for a in one._schema.arguments] == given), None)
 
     def compute(*args: Any, out: Any = None, **kwargs: Any) -> Tensor:
         if function is None or out is None:
@@ -235,9 +236,19 @@ def written(func: Any) -> Call:
     return compute
 
 
+# Of operations for several tensors those for one, where the names differ.
+ONE_OF_EACH: dict[str, Call] = {
+    "norm": aten.linalg_vector_norm,
+    "maximum": lambda x, y: torch.maximum(x, torch.as_tensor(y, dtype=x.dtype, device=x.device)),
+    "minimum": lambda x, y: torch.minimum(x, torch.as_tensor(y, dtype=x.dtype, device=x.device)),
+    "maximum_": lambda x, y: x.clamp_(min=y),
+    "minimum_": lambda x, y: x.clamp_(max=y),
+}
+
+
 def for_each(func: Any, name: str) -> Call:
     """What an operation does with each of several tensors, and with its own of the arguments that are lists."""
-    packet = getattr(aten, {"norm": "linalg_vector_norm"}.get(name, name))
+    packet = ONE_OF_EACH.get(name) or getattr(aten, name)
     names = [argument.name for argument in func._schema.arguments]
 
     def compute(tensors: list[Tensor], *args: Any, **kwargs: Any) -> Any:

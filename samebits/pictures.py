@@ -12,12 +12,11 @@ from torch.nn import functional
 
 
 def pooled(
-    x: Tensor, size: list[int], stride: Any = (), padding: Any = 0, beyond: bool = False,
+    dims: int, x: Tensor, size: list[int], stride: Any = (), padding: Any = (0,), beyond: bool = False,
     counts_padding: bool = True, divisor: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Means of windows: a convolution, divided by what another one counts. Windows may go `beyond` the padding."""
-    dims, stride = len(size), stride or size
-    padding = [padding] * dims if isinstance(padding, int) else padding
+    size, stride, padding = ([*each] * (dims if len(each) == 1 else 1) for each in (size, stride or size, padding))
     ones, ends = x.new_ones(x.shape[-dims:]), list[int]()
     for old, k, s, p in zip(x.shape[-dims:], size, stride, padding, strict=True):
         windows = (old + 2 * p - k + (s - 1) * beyond) // s + 1

@@ -80,6 +80,10 @@ class Convolver:
     IMAGES, WINDOWS = 4, 16  # of each thread; of each image
 
     def __init__(self, x: Tensor, weight: Tensor, *options: Any) -> None:
+        dims = x.dim() - 2  # for each of which there is a number, or one for all
+        options = tuple(
+            [*each] * (dims if len(each) == 1 else 1) if isinstance(each, list) else each for each in options
+        )
         stride, padding, dilation, transposed, _, groups = self.options = options
         each = zip(x.shape[2:], weight.shape[2:], padding, dilation, stride, strict=True)
         self.sizes = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, p, d, s in each]

@@ -124,6 +124,21 @@ def scatter(x: Tensor, dim: int, index: Tensor, source: Any, **reduce: str) -> T
     return found
 
 
+def index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """Rows, one only in each place."""
+    found = aten.index_copy(x, dim, index, source)
+    check_last(found.index_select(dim, index), source)
+    return found
+
+
+def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
+    """Rows added to those of `x` that have these numbers."""
+    places = numbered(x).index_select(dim, index)
+    if source.shape != places.shape:
+        raise RuntimeError(f"index_add: expected a source of shape {[*places.shape]}, found {[*source.shape]}")
+    return put(x, places, source if alpha == 1 else source * alpha)
+
+
 def scatter_add(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Numbers added to those of `x` that have these numbers along a dimension."""
     source = source[tuple(map(slice, index.shape))]
@@ -160,6 +175,7 @@ COMPUTED: dict[str, Call] = {
     "var": lambda *args, **options: variance_and_mean(*args, **options)[0],
     "var_mean": variance_and_mean,
     "cumsum": cumsum,
+    "index_add": index_add,
     "scatter_add": scatter_add,
     "scatter_reduce": scatter_reduce,
     "_unsafe_index_put": index_put,

@@ -99,6 +99,12 @@ CASES: dict[str, tuple[Call, tuple[torch.Tensor, ...]]] = {
     "turned pictures by the nearest": (lambda x: turned(x, numbers(3, 2, 3).to(x), mode="nearest"), (X,)),
     "fold": (lambda x: f.fold(x, (4, 5), (2, 3), dilation=(2, 1), padding=1, stride=(1, 2)), (numbers(2, 12, 12),)),
     "bags": (lambda w: f.embedding_bag(ROWS, w), (M,)),
+    "bags by frequency": (lambda w: f.embedding_bag(ROWS, w, mode="sum", scale_grad_by_freq=True), (M,)),
+    "conv2d without padding, of one stride": (lambda x, w: f.conv2d(x, w, None, (2,), "valid", (1,)), (X, W)),
+    "conv_transpose2d of one stride": (
+        lambda x, w: f.conv_transpose2d(x, w, None, (2,), (1,)), (X, numbers(4, 5, 3, 2))
+    ),
+    "avg_pool2d of one size": (lambda x: f.avg_pool2d(x, (3,), (2,), (1,)), (X,)),
     "bags that begin somewhere": (
         lambda w, v: f.embedding_bag(LABELS, w, torch.tensor([0, 3, 3]), mode="sum", per_sample_weights=v), (M, B)
     ),

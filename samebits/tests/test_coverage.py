@@ -179,6 +179,8 @@ def test_the_nearest_pixel_is_the_one_that_pytorch_takes() -> None:
 
 ODD = torch.tensor([[1.0, torch.nan, 3.0], [4.0, 5.0, 2.0]])
 INFINITE = torch.tensor([torch.inf, -torch.inf, 1.0])
+ADAPTIVE = nn.AdaptiveLogSoftmaxWithLoss(4, 20, [5, 10], div_value=2.0)  # of whose clusters one has one label only
+SMOOTH = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 4), nn.Sigmoid())
 WHOLE, PLACES = torch.tensor([2**24 + 1, 2, 3]), torch.tensor([0, 0, 1])
 
 
@@ -198,6 +200,13 @@ WHOLE, PLACES = torch.tensor([2**24 + 1, 2, 3]), torch.tensor([0, 0, 1])
         lambda: torch.stack([INFINITE[::2].sum(), INFINITE[1:].mean(), INFINITE[::2].norm(), INFINITE.sum()]),
         lambda: torch.cat([M[:0].logsumexp(0), M[:0].cumprod(0)[:, 0], f.group_norm(X[:0], 2).flatten()]),
         lambda: M[:0].scatter_add(1, torch.zeros_like(M[:0], dtype=torch.int64), M[:0]),
+        lambda: torch.pow(V, 2, out=torch.empty(4)) + torch.gt(V, 0.5, out=torch.empty(4)),
+        lambda: torch.cat([f.rrelu(M), nn.CrossMapLRN2d(3)(X)[0, 0, :5, :4]]),
+        lambda: torch.normal(0.0, 1.0, (2,), dtype=torch.float32, device="cpu") * 0,
+        lambda: torch.tensor(2.0).prod(0, keepdim=True),
+        lambda: ADAPTIVE(M, torch.tensor([1, 7, 12, 19, 4])).output,
+        lambda: torch.func.jacrev(SMOOTH)(V),
+        lambda: torch.func.jacrev(torch.func.jacrev(lambda x: SMOOTH(x).sum()))(V),
         lambda: torch.arange(3).clamp(min=torch.tensor([0.5, 0.5, 3.5])),
         lambda: torch.addmv(ODD[:, 1], M[:2], M[2], beta=0),
         lambda: f.embedding_bag(torch.tensor([[0, 1]]), torch.stack([INFINITE, ODD[1]]), mode="sum", padding_idx=0)[
