@@ -5,8 +5,8 @@ executes one after the other. Here each is looked up (operations.py), and comput
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from threading import Lock, local
 from typing import Any, ClassVar
 
@@ -73,7 +73,7 @@ class exact:  # noqa: N801
     within = local()  # `context` is the one that this thread has entered
 
     def __init__(self) -> None:
-        self.entered, self.groups = list[ExitStack](), list[optimizers.Groups]()
+        self.entered, self.stepping = list[ExitStack](), list[torch.optim.Optimizer]()
 
     def __enter__(self) -> None:
         if getattr(exact.within, "context", None) is not None:
@@ -101,18 +101,18 @@ class exact:  # noqa: N801
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if getattr(exact.within, "context", None) is self:  # this thread's
-            self.groups.append(optimizers.numbered(optimizer))
+            optimizers.round_schedules(optimizer)
+            optimizers.converted(optimizer, optimizers.Number)
+            self.stepping.append(optimizer)
 
     def _after_step(self, *_: Any) -> None:
         if getattr(exact.within, "context", None) is self:
-            for group, before in self.groups.pop():
-                group.update(before)
+            optimizers.converted(self.stepping.pop(), float)
 
     def _leave_steps(self) -> None:
         """Make floats of Numbers that an error within a step has left."""
-        for group, before in (pair for groups in self.groups for pair in groups):
-            group.update({name: optimizers.plain(group[name]) for name in before})
-        self.groups.clear()
+        while self.stepping:
+            optimizers.converted(self.stepping.pop(), float)
 
 
 def flushed(count: int) -> bool:
@@ -133,39 +133,33 @@ def recorded(name: str, args: str | None = None) -> Any:
     return RECORD(name, args) if profiler._is_profiler_enabled else nullcontext()
 
 
-@contextmanager
-def settings() -> Iterator[None]:
-    """Within it, PyTorch does nothing in one operation of a library's own that it can do in several."""
-    backends: Any = torch.backends
-    before = backends.mkldnn.enabled, backends.cudnn.enabled, backends.cuda.flash_sdp_enabled()
-    fast, compile_ = backends.mha.get_fastpath_enabled(), torch.compile
-    torch.compile = as_written
-    profiler.record_function = recorded  # type: ignore[assignment, misc]
-
-    def choose(mkldnn: bool, cudnn: bool, flash: bool, fast: bool) -> None:
-        torch._C._set_mkldnn_enabled(mkldnn)
-        torch._C._set_cudnn_enabled(cudnn)
-        backends.cuda.enable_flash_sdp(flash)
-        backends.mha.set_fastpath_enabled(fast)
-
-    choose(False, False, False, False)
-    try:
-        yield
-    finally:
-        choose(*before, fast)
-        torch.compile, profiler.record_function = compile_, RECORD  # type: ignore[misc]
+SWITCHES: tuple[tuple[Callable[[], bool], Callable[[bool], None]], ...] = (
+    (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    (torch._C._get_cudnn_enabled, torch._C._set_cudnn_enabled),
+    (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp),
+    (torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp),
+    (torch.backends.cuda.cudnn_sdp_enabled, torch.backends.cuda.enable_cudnn_sdp),
+    (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+)
 
 
-class OfAllThreads:
-    """A context of the whole process: the first thread that enters makes it, the last that leaves ends it."""
+class Plainly:
+    """Within it, PyTorch does nothing in one operation of a library's own that it can do in several.
 
-    def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
-        self.make, self.lock, self.count, self.stack = make, Lock(), 0, ExitStack()
+    That is so for the whole process: from when the first thread enters until the last one leaves.
+    """
+
+    lock, count, stack = Lock(), 0, ExitStack()
 
     def __enter__(self) -> None:
         with self.lock:
             if self.count == 0:
-                self.stack.enter_context(self.make())
+                for is_on, switch in SWITCHES:
+                    self.stack.callback(switch, is_on())
+                    switch(False)
+                for owner, name, ours in ((torch, "compile", as_written), (profiler, "record_function", recorded)):
+                    self.stack.callback(setattr, owner, name, getattr(owner, name))
+                    setattr(owner, name, ours)
             self.count += 1
 
     def __exit__(self, *error: Any) -> None:
@@ -175,4 +169,4 @@ class OfAllThreads:
                 self.stack.close()
 
 
-plainly = OfAllThreads(settings)
+plainly = Plainly()

@@ -11,8 +11,6 @@ from samebits.errors import refusal
 from samebits.functions import ERROR, nearest_power
 from torch.optim import Optimizer
 
-Groups = list[tuple[dict[str, Any], dict[str, Any]]]  # with what they had
-
 
 class Number(float):
     """A float whose powers are the nearest floats, as are those of what is made of it."""
@@ -36,40 +34,28 @@ for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv"
     setattr(Number, f"__{_name}__", _closed(f"__{_name}__"))
 
 
-def numbered(optimizer: Optimizer) -> Groups:
-    """Make an optimizer's floats Numbers, for a step; returns what they were."""
-    before = []
+def converted(optimizer: Optimizer, kind: type[float]) -> None:
+    """Make all floats of an optimizer's groups, also within tuples, of one kind: Number or float."""
+
+    def made(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(made, value))
+        return kind(value) if isinstance(value, float) else value
+
     for group in optimizer.param_groups:
-        scheduled(group)
-        floats = {name: value for name, value in group.items() if isinstance(value, float | tuple)}
-        before.append((group, floats))
-        group.update({name: made(value) for name, value in floats.items()})
-    return before
+        group.update({name: made(value) for name, value in group.items()})
 
 
-def made(value: Any) -> Any:
-    """Number of a float, also within a tuple."""
-    if isinstance(value, tuple):
-        return tuple(map(made, value))
-    return Number(value) if isinstance(value, float) else value
-
-
-def plain(value: Any) -> Any:
-    """The float that a Number is, also within a tuple; others as they are."""
-    if isinstance(value, tuple):
-        return tuple(map(plain, value))
-    return float(value) if isinstance(value, Number) else value
-
-
-def scheduled(group: dict[str, Any]) -> None:
+def round_schedules(optimizer: Optimizer) -> None:
     """Round to float32 what a schedule has made, which may be a last digit off in float64: that must not matter."""
-    if isinstance(lr := group.get("lr"), float) and lr != group.get("initial_lr", lr):
-        group["lr"] = rounded("lr", lr)
-    if "max_momentum" in group and "momentum" in group:
-        group["momentum"] = rounded("momentum", group["momentum"])
-    elif "max_momentum" in group:
-        first, *others = group["betas"]
-        group["betas"] = rounded("betas", first), *others
+    for group in optimizer.param_groups:
+        if isinstance(lr := group.get("lr"), float) and lr != group.get("initial_lr", lr):
+            group["lr"] = rounded("lr", lr)
+        if "max_momentum" in group and "momentum" in group:
+            group["momentum"] = rounded("momentum", group["momentum"])
+        elif "max_momentum" in group:
+            first, *others = group["betas"]
+            group["betas"] = rounded("betas", first), *others
 
 
 def rounded(name: str, value: float) -> float:

@@ -216,8 +216,10 @@ def test_a_scheduled_rate_that_systems_may_round_differently_is_refused() -> Non
     torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0)
     optimizer.param_groups[0]["lr"] = 0.125 + 2.0**-27 + 2.0**-43  # nearly halfway between two float32
     parameter.grad = torch.ones(2)
+    optimizer.param_groups.insert(0, {"params": [], "lr": 0.5, "momentum": 0.5})  # one that is looked at before
     with samebits.exact(), pytest.raises(NotExactError, match=r"with lr = 0\.1250.* round the schedule"):
         optimizer.step()
+    assert type(optimizer.param_groups[0]["lr"]) is float
 
 
 def test_square_roots_are_rounded_correctly() -> None:
