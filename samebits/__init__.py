@@ -15,7 +15,7 @@ initial                     initial weights
 """
 
 # ruff: noqa: F401
-from samebits.draws import normal, uniform
+from samebits.draws import normal
 from samebits.errors import NotExactError, WorkersError
 from samebits.exact import exact
 from samebits.initial import initialize

@@ -18,30 +18,21 @@ AT_ONCE = 2**20  # numbers that are drawn, as more take much memory
 TINY = torch.finfo().tiny  # the smallest normal number
 
 
-def uniform(shape: Shape, bound: float, generator: torch.Generator) -> Tensor:
-    """float32 numbers, evenly between -bound and bound."""
-    return torch.rand(shape, generator=generator).mul_(2 * bound).sub_(bound)
-
-
 def normal(shape: Shape, deviation: float, generator: torch.Generator | None) -> Tensor:
     """float32 numbers of a normal distribution around 0, by the polar method of Marsaglia and Bray (1964).
 
     Of a point u, v in the unit circle, at the squared distance s, u * sqrt(-2 * ln(s) / s) is normally distributed.
     """
+    count, parts = math.prod(shape), [torch.empty(0)]
     with torch._C._DisableTorchDispatch():  # float64, which the exact mode leaves to those who know its errors
-        return _normal(math.prod(shape), generator).mul_(deviation).view(shape)
-
-
-def _normal(count: int, generator: torch.Generator | None) -> Tensor:
-    parts = [torch.empty(0)]
-    while (missing := count - sum(map(len, parts))) > 0:
-        points = 2 * min(missing, AT_ONCE) + 8
-        u, v = torch.rand(2, points, generator=generator, dtype=torch.float32).double() * 2 - 1
-        s = u * u + v * v  # exact, as are u and v: they have 24 bits
-        u, s = (x[(s > 0) & (s < 1)] for x in (u, s))
-        values = u * torch.sqrt(-2 * s.log() / s)
-        parts.append(nearest(values, lambda index, u=u, s=s: polar(u[index].item(), s[index].item())))  # type: ignore[misc]
-    return torch.cat(parts)[:count]
+        while (missing := count - sum(map(len, parts))) > 0:
+            points = 2 * min(missing, AT_ONCE) + 8
+            u, v = torch.rand(2, points, generator=generator, dtype=torch.float32).double() * 2 - 1
+            s = u * u + v * v  # exact, as are u and v: they have 24 bits
+            u, s = (x[(s > 0) & (s < 1)] for x in (u, s))
+            values = u * torch.sqrt(-2 * s.log() / s)
+            parts.append(nearest(values, lambda index, u=u, s=s: polar(u[index].item(), s[index].item())))  # type: ignore[misc]
+        return torch.cat(parts)[:count].mul_(deviation).view(shape)
 
 
 def polar(u: float, s: float) -> Decimal:

@@ -65,12 +65,6 @@ def gradients(function: Call, inputs: Sequence[Tensor], gradient: Tensor) -> Any
         return torch.autograd.grad(first, leaves, gradient, materialize_grads=True)
 
 
-def gradient(function: Call, x: Tensor, of_result: Tensor) -> Tensor:
-    """Of the one input of a function."""
-    found: Tensor = gradients(function, (x,), of_result)[0]
-    return found
-
-
 # Three of which PyTorch's own would do, were they not slower, other in its other versions, or content with anything
 
 
@@ -179,11 +173,8 @@ def embedding_renorm(weight: Tensor, index: Tensor, most: float, p: float) -> Te
 
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
     """Salimans and Kingma (2016): directions `v` with lengths `g`."""
-    length = (
-        torch.linalg.vector_norm(v, 2, [d for d in range(v.dim()) if d != dim % v.dim()], True)
-        if v.dim() > 1
-        else v.abs()
-    )
+    dims = [d for d in range(v.dim()) if d != dim % v.dim()]
+    length = torch.linalg.vector_norm(v, 2, dims, True) if dims else v.abs()
     return v * (g / length), length
 
 
@@ -287,16 +278,16 @@ FORMULAS: dict[str, Call] = {
     "avg_pool2d": partial(pooled, 2),
     "avg_pool3d": partial(pooled, 3),
     **dict.fromkeys(("_adaptive_avg_pool2d", "_adaptive_avg_pool3d"), adaptive),
-    "_adaptive_avg_pool2d_backward": lambda g, x: gradient(lambda x: adaptive(x, g.shape[-2:]), x, g),
-    "_adaptive_avg_pool3d_backward": lambda g, x: gradient(lambda x: adaptive(x, g.shape[-3:]), x, g),
+    "_adaptive_avg_pool2d_backward": lambda g, x: gradients(lambda x: adaptive(x, g.shape[-2:]), [x], g)[0],
+    "_adaptive_avg_pool3d_backward": lambda g, x: gradients(lambda x: adaptive(x, g.shape[-3:]), [x], g)[0],
     **{f"{name.format(dims)}_backward": partial(put_back, dims) for name in LARGEST for dims in (2, 3)},
     "_upsample_bilinear2d_aa": partial(smoothed, False),
     "_upsample_bicubic2d_aa": partial(smoothed, True),
     "_embedding_bag": embedding_bag,
     "_embedding_bag_forward_only": embedding_bag,
     "_embedding_bag_backward": bags_gradient,
-    "_embedding_bag_per_sample_weights_backward": lambda g, weight, index, _, bag, mode, padding=-1: gradient(
-        lambda weights: bags(weight, index, bag, len(g), mode, weights, padding), weight.new_zeros(len(index)), g
-    ),
+    "_embedding_bag_per_sample_weights_backward": lambda g, weight, index, _, bag, mode, padding=-1: gradients(
+        lambda weights: bags(weight, index, bag, len(g), mode, weights, padding), [weight.new_zeros(len(index))], g
+    )[0],
     "_ctc_loss": ctc_loss,
 }

@@ -90,7 +90,7 @@ def divided(x: Any, other: Any, **how: Any) -> Tensor:
     return torch.div(x, other, **how) if how or isinstance(other, Tensor) else over(x, other)
 
 
-def ordered(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
+def ordered(x: Tensor, dim: int = -1, descending: bool = False, *, stable: Any = None) -> tuple[Tensor, Tensor]:
     """In order, equal ones as they were; without that, it depends on the processor."""
     return aten.sort.stable(x, stable=True, dim=dim, descending=descending)  # type: ignore[no-any-return]
 
@@ -105,8 +105,7 @@ def first(x: Tensor, k: int, dim: int = -1, largest: bool = True, in_order: bool
 
 
 EXACT: dict[str, Call] = {  # of all types of numbers
-    "sort.default": ordered,
-    "sort.stable": aten.sort.stable,
+    "sort": ordered,
     "topk": first,
     **{name: adding(name, term) for base, term in TERMS.items() for name in (base, f"{base}_")},
     "div": divided,
@@ -136,47 +135,40 @@ class Way(NamedTuple):
 
 def way(func: Any) -> Way:
     """Of an operation."""
-    name, variant = func._schema.name.split("::")[1], func._overloadname
-    is_each = torch.Tag.pointwise in func.tags
+    name, is_each = func._schema.name.split("::")[1], torch.Tag.pointwise in func.tags
     base = name.removesuffix("_") if name.endswith("_") and not name.endswith("__") else name
-    if func.namespace == "profiler":
-        return Way(func, is_right=True)
     if func.namespace == "prims":  # PyTorch's formulas are made of these
         return Way(func.impl_aten, is_ordinary=True)
-    if func.namespace != "aten":
+    if func.namespace not in ("aten", "profiler"):
         return Way(unknown(func))
     if any(argument.is_out for argument in func._schema.arguments):
-        return Way(written(func), is_ordinary=True)
-    if base in RIGHT and "reduce" not in variant:
+        return Way(written(func, name), is_ordinary=True)
+    if base in RIGHT or func.namespace == "profiler":
         return Way(func, is_right=True, is_each=is_each)
     if base in OF_ZEROS:
         return Way(unsigned(func), is_right=True, is_each=is_each)
     if name in draws.DRAWS:
         return Way(draws.DRAWS[name], is_ordinary=True, is_drawn=True)
-    if name in formulas.FORMULAS:
-        return Way(formulas.FORMULAS[name], is_ordinary=True)
     if name.startswith("_foreach_"):
-        return Way(for_each(func, name.removeprefix("_foreach_")), is_ordinary=True)
-    if compute := EXACT.get(f"{name}.{variant}") or EXACT.get(name):
-        return Way(compute, is_right=True, is_each=is_each)
+        return Way(for_each(base.removeprefix("_foreach_"), name.removeprefix(base)), is_ordinary=True)
+    if name in EXACT:
+        return Way(EXACT[name], is_right=True, is_each=is_each)
     if base != name and str(func._schema.arguments[0].type) == "Tensor":
-        return Way(in_place(base, variant), is_ordinary=True)
-    if compute := COMPUTED.get(f"{name}.{variant}") or COMPUTED.get(name):
-        return Way(some_at_once(compute) if is_each else compute)
-    if formula := formulas.formula(func) or formulas.by_autograd(func):
-        return Way(formula, is_ordinary=True)
-    return Way(unknown(func))
+        return Way(in_place(base), is_ordinary=True)
+    if name in COMPUTED:
+        return Way(some_at_once(COMPUTED[name]) if is_each else COMPUTED[name])
+    formula = formulas.formula(func) or formulas.by_autograd(func)
+    return Way(formula, is_ordinary=True) if formula else Way(unknown(func))
 
 
 def some_at_once(compute: Call) -> Call:
     """What computes each of many numbers by itself, done with some of them after the other."""
 
     def by_parts(*args: Any, **kwargs: Any) -> Any:
-        x = args[0]
-        if type(x) is not Tensor or x.numel() <= AT_ONCE or not x.is_contiguous():
-            return compute(*args, **kwargs)
-        others = [y for y in args[1:] if isinstance(y, Tensor)]
-        if any(type(y) is not Tensor or y.shape != x.shape or not y.is_contiguous() for y in others):
+        x, *others = (y for y in args if isinstance(y, Tensor))
+        if x.numel() <= AT_ONCE or not all(
+            type(y) is Tensor and y.shape == x.shape and y.is_contiguous() for y in (x, *others)
+        ):
             return compute(*args, **kwargs)
         each = [parts(y.view(-1)) if isinstance(y, Tensor) else repeat(y) for y in args]
         return joined([compute(*part, **kwargs) for part in zip(*each, strict=False)]).view(x.shape)
@@ -212,52 +204,38 @@ def unknown(func: Any) -> Call:
     return compute
 
 
-def in_place(base: str, variant: str) -> Call:
+def in_place(base: str) -> Call:
     """What an operation does that changes its first argument: as the one that does not."""
-    packet = getattr(aten, base)
-    names = [name for name in (f"Tensor_{variant}", variant, "default") if name in packet.overloads()]
-    function = getattr(packet, names[0])
-    return lambda x, *args, **kwargs: x.copy_(function(x, *args, **kwargs))
+    operation = getattr(aten, base)
+    return lambda x, *args, **kwargs: x.copy_(operation(x, *args, **kwargs))
 
 
-def written(func: Any) -> Call:
+def written(func: Any, name: str) -> Call:
     """What an operation does that puts its result into `out`: as the one that does not."""
-    packet = getattr(aten, func._schema.name.split("::")[1])
-    given = [(argument.name, argument.type) for argument in func._schema.arguments if not argument.is_out]
-    others = [getattr(packet, variant) for variant in packet.overloads()]
-    function = next((one for one in others if [(a.name, a.type) for a in one._schema.arguments] == given), None)
+    operation = getattr(aten, name)
 
     def compute(*args: Any, out: Any = None, **kwargs: Any) -> Tensor:
-        if function is None or out is None:
+        if out is None:
             raise refusal(func, "of operations with an `out` only those are covered that have one result")
-        found = function(*args, **kwargs)
+        found = operation(*args, **kwargs)
         return out.resize_(found.shape).copy_(found)  # type: ignore[no-any-return]
 
     return compute
 
 
 # Of operations for several tensors those for one, where the names differ.
-ONE_OF_EACH: dict[str, Call] = {
-    "norm": aten.linalg_vector_norm,
-    "maximum": lambda x, y: torch.maximum(x, torch.as_tensor(y, dtype=x.dtype, device=x.device)),
-    "minimum": lambda x, y: torch.minimum(x, torch.as_tensor(y, dtype=x.dtype, device=x.device)),
-    "maximum_": lambda x, y: x.clamp_(min=y),
-    "minimum_": lambda x, y: x.clamp_(max=y),
-}
+ONE_OF_EACH = {"norm": "linalg_vector_norm", "maximum": "clamp_min", "minimum": "clamp_max"}
 
 
-def for_each(func: Any, name: str) -> Call:
+def for_each(base: str, ending: str) -> Call:
     """What an operation does with each of several tensors, and with its own of the arguments that are lists."""
-    packet = ONE_OF_EACH.get(name) or getattr(aten, name)
-    names = [argument.name for argument in func._schema.arguments]
+    operation = getattr(aten, ONE_OF_EACH.get(base, base) + ending)
 
     def compute(tensors: list[Tensor], *args: Any, **kwargs: Any) -> Any:
-        if names[-1] in ("value", "scalars") and len(args) > 2:
-            args, kwargs = args[:-1], {**kwargs, "value": args[-1]}
-        found = []
-        for i, x in enumerate(tensors):
-            own = [value[i] if isinstance(value, list | tuple) else value for value in (*args, *kwargs.values())]
-            found.append(packet(x, *own[: len(args)], **dict(zip(kwargs, own[len(args) :], strict=True))))
-        return None if name.endswith("_") else found
+        found, lists = [], [y if isinstance(y, list | tuple) else repeat(y) for y in args]
+        for x, *own in zip(tensors, *lists, strict=False):
+            value = {"value": own.pop()} if len(own) == 3 else {}  # of addcmul and addcdiv
+            found.append(operation(x, *own, **value, **kwargs))
+        return None if ending else found
 
     return compute

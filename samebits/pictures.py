@@ -27,11 +27,8 @@ def pooled(
     ones = functional.pad(ones, [end - p for end, p in zip(ends, around, strict=True)])
     convolve, window = (functional.conv1d, functional.conv2d, functional.conv3d)[dims - 1], x.new_ones(1, 1, *size)
     sums = convolve(functional.pad(x, ends).reshape(-1, 1, *ones.shape), window, stride=stride)
-    return (
-        (sums / (divisor or convolve(ones[None, None], window, stride=stride)))
-        .unflatten(0, x.shape[:-dims])
-        .squeeze(-dims - 1)
-    )
+    found = sums / (divisor or convolve(ones[None, None], window, stride=stride))
+    return found.view(*x.shape[:-dims], *found.shape[2:])
 
 
 def adaptive(x: Tensor, shape: Any) -> Tensor:

@@ -49,18 +49,13 @@ class Shared(Tensor):
     ) -> Any:
         return computed(func, func, args, kwargs or {})
 
-    @property
-    def data(self) -> Tensor:  # type: ignore[override]
-        """As of any tensor."""
-        return Tensor.data.__get__(self)  # type: ignore[attr-defined, no-any-return]
+    def _set_data(self, value: Tensor) -> None:
+        if not isinstance(value, Shared):
+            value = Shared(own(value, self.along, self.counts), self.along, self.counts)
+        Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
+        self.local, self.along, self.counts = value.local, value.along, value.counts
 
-    @data.setter
-    def data(self, value: Tensor) -> None:
-        shared = (
-            value if isinstance(value, Shared) else Shared(own(value, self.along, self.counts), self.along, self.counts)
-        )
-        Tensor.data.__set__(self, shared)  # type: ignore[attr-defined]
-        self.local, self.along, self.counts = shared.local, shared.along, shared.counts
+    data = property(Tensor.data.__get__, _set_data)  # type: ignore[assignment, attr-defined]
 
     def tolist(self) -> Any:
         """Of the whole."""
@@ -137,7 +132,7 @@ def computed(func: Any, compute: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     rule = RULES.get(base) or (each if torch.Tag.pointwise in func.tags and "rrelu" not in base else None)
     if any(argument.is_out for argument in func._schema.arguments):
         rule = None
-    if name != base and rule not in (each, remade, moved, squeezed):  # in place
+    if name != base and rule not in (each, moved, squeezed):  # in place
         rule = None
     found = rule(func, compute, args, kwargs) if rule else None
     if found is None and compute is not func:
@@ -205,15 +200,6 @@ def each(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
     return args[0] if changes else mapped(lambda x: Shared(x, x.dim() + behind, counts), found)
 
 
-def remade(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Of the first argument, in its own shape: of each image, or of nothing but its size."""
-    x = args[0]
-    if not isinstance(x, Shared):
-        return None
-    found = compute(x.local, *args[1:], **kwargs)
-    return x if found is x.local else Shared(found, x.along, x.counts)  # in place, or not
-
-
 def reduced(meet: Call | None, place: int = 1, default: Any = None) -> Call:
     """Of the numbers along dimensions, the argument at `place`; where images meet, `meet` joins what workers have."""
 
@@ -227,40 +213,32 @@ def reduced(meet: Call | None, place: int = 1, default: Any = None) -> Call:
         dims = dims_of(x, dim)
         if x.along not in dims:
             found = compute(x.local, *args[1:], **kwargs)
-            return mapped(lambda y: Shared(y, left(x, y, dims), x.counts), found)
-        return meet(compute, x.local, args[1:], kwargs) if meet and compute is func else None
+            without = x.along - sum(d < x.along for d in dims)  # where images are of a result that lacks `dims`
+            return mapped(lambda y: Shared(y, x.along if y.dim() == x.dim() else without, x.counts), found)
+        return meet(compute, x, args[1:], kwargs) if meet and compute is func else None
 
     return rule
 
 
-def left(x: Shared, y: Tensor, dims: tuple[int, ...]) -> int:
-    """Which dimension images are of a result that may lack `dims`."""
-    return x.along if y.dim() == x.dim() else x.along - sum(d < x.along for d in dims)
-
-
-def total(compute: Call, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+def total(compute: Call, x: Shared, args: Any, kwargs: Any) -> Tensor:
     """The sum of all workers' sums."""
-    return workers.total(compute(x, *args, **kwargs))
+    return workers.total(compute(x.local, *args, **kwargs))
 
 
 def most(smallest: bool) -> Call:
     """The largest of all workers' largest, or the smallest."""
 
-    def meet(compute: Call, x: Tensor, args: Any, kwargs: Any) -> Tensor:
-        if not x.numel():  # of a worker without images
+    def meet(compute: Call, x: Shared, args: Any, kwargs: Any) -> Tensor:
+        local = x.local
+        if not local.shape[x.along]:  # of a worker without images
             limits = torch.finfo(x.dtype) if x.is_floating_point() else None
             worst = math.inf if limits else 1 if x.dtype == torch.bool else torch.iinfo(x.dtype).max
             least = -math.inf if limits else 0 if x.dtype == torch.bool else torch.iinfo(x.dtype).min
-            x = x.new_full([size or 1 for size in x.shape], worst if smallest else least)
-        return workers.largest(compute(x, *args, **kwargs), smallest)
+            shape = (*local.shape[: x.along], 1, *local.shape[x.along + 1 :])
+            local = local.new_full(shape, worst if smallest else least)
+        return workers.largest(compute(local, *args, **kwargs), smallest)
 
     return meet
-
-
-def equal(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Whether two tensors have the same size and numbers, for all workers."""
-    x, y = args
-    return x.shape == y.shape and not bool((x != y).any())
 
 
 def product(func: Any, compute: Call, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -416,9 +394,9 @@ def elsewhere(x: Tensor, dim: int, *_: Any) -> bool:
 
 
 NAMES = {
-    "where masked_fill copy hardtanh_backward elu_backward fill": each,
-    "clone detach _to_copy to zeros_like ones_like empty_like full_like zero alias": remade,
-    "equal": equal,
+    "where masked_fill copy hardtanh_backward elu_backward fill clone detach _to_copy to alias": each,
+    "zero zeros_like ones_like empty_like full_like": each,
+    "equal": lambda *_: None,  # which PyTorch calls pointwise
     "sum": reduced(total),
     "amax": reduced(most(smallest=False)),
     "amin": reduced(most(smallest=True)),

@@ -181,15 +181,6 @@ def gathered(value: Any) -> list[Any]:
     return values
 
 
-def sent(value: Any, source: int) -> Any:
-    """What worker number `source` has, for all of them."""
-    if _is_alone():
-        return value
-    values = [value]
-    _together(dist.broadcast_object_list, values, source)
-    return values[0]
-
-
 def agree(facts: dict[str, Any], advice: str) -> None:
     """Raise WorkersError, naming the facts, and with what to do, unless all workers have the same."""
     others = gathered(facts)

@@ -142,6 +142,7 @@ CASES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "any of bytes": lambda x: torch.stack(
         [(x * 255).byte().any(0), (x > 0.9).amax(0).byte(), (x > 0.1).amin(0).byte()]
     ),
+    "largest of no features": lambda x: torch.tensor(x[:, :0].amax(0).shape),
     "largest that is no number": lambda x: torch.stack(
         [(torch.where(x > 0.9, torch.nan, x) - 0.5).amax(0).nan_to_num(7), (x - 0.5).amin(0), (-x).amax(0)]
     ),
